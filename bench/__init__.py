@@ -1,0 +1,1 @@
+"""Contracts and machinery of the benchmark. Knows no estimator and no task by name."""

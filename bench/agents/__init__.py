@@ -1,0 +1,1 @@
+"""Language-model agents behind the `Policy` protocol."""

@@ -1,0 +1,234 @@
+"""A causal language model that scores and writes actions: batched, with a key-value cache kept across turns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from transformers import AutoModelForCausalLM, DynamicCache
+
+from bench.agents.transcript import END, MAX_ACTION_TOKENS, SPECIAL, Transcript
+from bench.data import Trajectory
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class LanguageModel:
+    """A Hugging Face causal LM with the transcript format it was trained on.
+
+    Args:
+        model: any causal LM that takes 4-d attention masks and position ids (Llama, GPT-2, Qwen, ...).
+        transcript: its tokenizer and segment format.
+    """
+
+    def __init__(self, model: PreTrainedModel, transcript: Transcript):
+        self.model = model.eval()
+        self.transcript = transcript
+
+    @classmethod
+    def load(cls, folder: Path, transcript: Transcript) -> LanguageModel:
+        """Reads a checkpoint in Hugging Face format; weights are computed with in float32."""
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
+        return cls(model, transcript)
+
+    def action_log_probs(
+        self, trajectories: Sequence[Trajectory], temperatures: Sequence[float], batch_tokens: int = 16_384
+    ) -> list[np.ndarray]:
+        """Log-probability of every logged action, from one forward pass per episode.
+
+        Args:
+            temperatures: sampling temperatures; all share the forward pass.
+            batch_tokens: padded tokens per batch; bounds memory.
+
+        Returns:
+            For each trajectory a (len(temperatures), T_i) float64 array; -inf for actions the model cannot write
+            (longer than the cap).
+        """
+        episodes = [self.transcript.episode(t) for t in trajectories]
+        order = sorted(range(len(episodes)), key=lambda i: len(episodes[i].ids))
+        out: list[np.ndarray | None] = [None] * len(episodes)
+        while order:
+            width = len(episodes[order[-1]].ids)
+            rows = [order.pop() for _ in range(min(len(order), max(1, batch_tokens // width)))]
+            for row, values in zip(rows, self._score([episodes[i] for i in rows], temperatures), strict=True):
+                out[row] = values
+        return out
+
+    @torch.inference_mode()
+    def _score(self, episodes: list, temperatures: Sequence[float]) -> list[np.ndarray]:
+        width = max(len(e.ids) for e in episodes)
+        ids = torch.zeros(len(episodes), width, dtype=torch.long)
+        for row, episode in enumerate(episodes):
+            ids[row, : len(episode.ids)] = torch.tensor(episode.ids)
+        hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # (B, L, d)
+        # Only positions that predict an action token reach the output layer: most of a transcript is observation.
+        place = [(r, p, p == a) for r, e in enumerate(episodes) for a, b in e.spans for p in range(a, b)]
+        row, position, first = (torch.tensor(x) for x in zip(*place, strict=True))
+        logits = self.model.lm_head(hidden[row, position - 1])  # (A, V)
+        token = ids[row, position]
+        step = np.repeat(np.arange(sum(len(e.spans) for e in episodes)), [b - a for e in episodes for a, b in e.spans])
+        out = []
+        for temperature in temperatures:
+            logp = sampling_log_probs(logits, temperature, first).gather(-1, token[:, None])[:, 0]
+            out.append(np.bincount(step, weights=logp.double().numpy()))
+        values = np.stack(out)  # (temperatures, steps of the batch)
+        too_long = [b - a > MAX_ACTION_TOKENS + 1 for e in episodes for a, b in e.spans]
+        values[:, too_long] = -np.inf
+        return np.split(values, np.cumsum([len(e.spans) for e in episodes])[:-1], axis=1)
+
+
+def sampling_log_probs(logits: torch.Tensor, temperature: float, first: torch.Tensor) -> torch.Tensor:
+    """(N, V) log-probabilities of the distribution the agents really sample from.
+
+    Markers other than the end marker are never written, and an action has at least one token.
+
+    Args:
+        logits: (N, V).
+        first: (N,) bool, position of the first token of an action.
+    """
+    logits = logits.float() / temperature
+    banned = torch.zeros(logits.shape[-1], dtype=torch.bool)
+    banned[: len(SPECIAL)] = True
+    banned[END] = False
+    logits = logits.masked_fill(banned, float("-inf"))
+    logits[first, END] = float("-inf")
+    return torch.log_softmax(logits, dim=-1)
+
+
+class KeyValueBatch:
+    """Transcripts in progress, one row each, with the key-value cache of everything read so far.
+
+    Rows have different lengths. A chunk is appended right-padded, and padding stays in the cache as masked columns;
+    they are squeezed out when they outweigh the real ones.
+    """
+
+    def __init__(self, lm: LanguageModel, rows: int):
+        self.lm = lm
+        self.cache = DynamicCache(config=lm.model.config)
+        self.valid = torch.zeros(rows, 0, dtype=torch.bool)  # (B, columns)
+        self.length = torch.zeros(rows, dtype=torch.long)  # real tokens per row
+        self.hidden = torch.zeros(rows, lm.model.config.hidden_size)  # state after the last real token of each row
+
+    @torch.inference_mode()
+    def read(self, chunks: Sequence[Sequence[int]]) -> None:
+        """Appends one (possibly empty) chunk of tokens to every row."""
+        size = torch.tensor([len(c) for c in chunks])
+        width = int(size.max())
+        if width == 0:
+            return
+        ids = torch.zeros(len(chunks), width, dtype=torch.long)
+        for row, chunk in enumerate(chunks):
+            ids[row, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
+        fresh = torch.arange(width) < size[:, None]  # (B, W)
+        causal = torch.ones(width, width, dtype=torch.bool).tril()
+        past = self.valid[:, None, :].expand(-1, width, -1)  # (B, W, columns)
+        own = (causal & fresh[:, None, :]) | torch.eye(width, dtype=torch.bool)  # padding sees itself: no empty softmax
+        hidden = self._forward(ids, self.length[:, None] + torch.arange(width), torch.cat([past, own], dim=2))
+        self.valid = torch.cat([self.valid, fresh], dim=1)
+        last = hidden[torch.arange(len(chunks)), (size - 1).clamp(min=0)]
+        self.hidden = torch.where((size > 0)[:, None], last, self.hidden)
+        self.length = self.length + size
+        self._squeeze()
+
+    @torch.inference_mode()
+    def write(self, rngs: Sequence[Sequence[np.random.Generator]], temperature: float) -> list[list[tuple[list[int], float]]]:
+        """Samples actions after every row without keeping them: rngs[row][stream] draws one action each.
+
+        All streams of a row share its cache; each sees the row's past and its own tokens.
+
+        Returns:
+            For each row and stream, token ids (end marker included unless cut by the cap) and their log-probability.
+        """
+        rows, streams, columns = len(rngs), len(rngs[0]), self.valid.shape[1]
+        ids: list[list[int]] = [[] for _ in range(rows * streams)]
+        total = np.zeros(rows * streams)
+        alive = np.ones(rows * streams, dtype=bool)
+        hidden = self.hidden[:, None].expand(-1, streams, -1)
+        flat = [rng for row in rngs for rng in row]
+        for depth in range(MAX_ACTION_TOKENS):
+            logits = self.lm.model.lm_head(hidden).flatten(0, 1)  # (B * streams, V)
+            first = torch.full((rows * streams,), depth == 0)
+            logp = sampling_log_probs(logits, temperature, first).double().numpy()
+            token = _draw(logp, flat, alive)
+            total[alive] += logp[np.arange(len(flat)), token][alive]
+            for k in np.flatnonzero(alive):
+                ids[k].append(int(token[k]))
+            alive &= token != END
+            if not alive.any() or depth == MAX_ACTION_TOKENS - 1:
+                break
+            own = torch.eye(streams, dtype=torch.bool).repeat(1, depth + 1)  # (streams, streams * written)
+            mask = torch.cat(
+                [self.valid[:, None, :].expand(-1, streams, -1), own[None].expand(rows, -1, -1)], dim=2
+            )
+            position = (self.length + depth)[:, None].expand(-1, streams)
+            hidden = self._forward(torch.from_numpy(token).view(rows, streams), position, mask)
+        self._crop(columns)
+        result = list(zip(ids, total.tolist(), strict=True))
+        return [result[r * streams : (r + 1) * streams] for r in range(rows)]
+
+    @torch.inference_mode()
+    def score(self, row: int, tokens: Sequence[int], temperature: float) -> float:
+        """Log-probability of writing `tokens` after one row, which is left as it was."""
+        columns = self.valid.shape[1]
+        past = [(layer.keys[row : row + 1], layer.values[row : row + 1]) for layer in self.cache.layers]
+        ids = torch.tensor([tokens[:-1]], dtype=torch.long)
+        hidden = self.hidden[row : row + 1, None]  # (1, 1, d) predicts the first token
+        if len(tokens) > 1:
+            width = len(tokens) - 1
+            own = torch.ones(width, width, dtype=torch.bool).tril()
+            mask = torch.cat([self.valid[row].expand(width, columns), own], dim=1)[None, None]
+            position = (self.length[row] + torch.arange(width))[None]
+            cache = DynamicCache(ddp_cache_data=past)
+            out = self.lm.model.base_model(
+                input_ids=ids, position_ids=position, attention_mask=mask, past_key_values=cache, use_cache=True
+            )
+            hidden = torch.cat([hidden, out.last_hidden_state], dim=1)
+        first = torch.arange(len(tokens)) == 0
+        logp = sampling_log_probs(self.lm.model.lm_head(hidden)[0], temperature, first)
+        return float(logp.gather(-1, torch.tensor(tokens)[:, None]).double().sum())
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Drops all other rows."""
+        index = torch.tensor(rows, dtype=torch.long)
+        self.valid, self.length, self.hidden = self.valid[index], self.length[index], self.hidden[index]
+        for layer in self.cache.layers:
+            if layer.is_initialized:
+                layer.keys, layer.values = layer.keys[index], layer.values[index]
+
+    def _forward(self, ids: torch.Tensor, position: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """(B, W, d) hidden states; appends W columns to the cache. mask: (B, W, columns + W), True = attend."""
+        out = self.lm.model.base_model(
+            input_ids=ids,
+            position_ids=position,
+            attention_mask=mask[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        return out.last_hidden_state
+
+    def _crop(self, columns: int) -> None:
+        for layer in self.cache.layers:
+            layer.keys, layer.values = layer.keys[:, :, :columns], layer.values[:, :, :columns]
+
+    def _squeeze(self) -> None:
+        """Left-aligns the real columns of every row once more than half of all columns are padding."""
+        width = int(self.length.max())
+        if self.valid.shape[1] <= 2 * width or self.valid.shape[1] < 256:
+            return
+        order = torch.argsort(self.valid.int(), dim=1, descending=True, stable=True)[:, :width]  # (B, width)
+        for layer in self.cache.layers:
+            index = order[:, None, :, None].expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
+            layer.keys, layer.values = layer.keys.gather(2, index), layer.values.gather(2, index)
+        self.valid = torch.arange(width) < self.length[:, None]
+
+
+def _draw(logp: np.ndarray, rngs: Sequence[np.random.Generator], alive: np.ndarray) -> np.ndarray:
+    """(N,) tokens by inversion, one uniform of its own generator per live row; END for the others."""
+    uniform = np.array([rng.random() if a else 0.0 for rng, a in zip(rngs, alive, strict=True)])
+    cumulative = np.cumsum(np.exp(logp), axis=1)
+    token = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(axis=1)  # never a token of probability 0
+    return np.where(alive, np.minimum(token, logp.shape[1] - 1), END)

@@ -1,0 +1,196 @@
+"""An agent: a language model with a temperature, mixed with uniform exploration over a finite list of actions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bench.agents.language_model import KeyValueBatch, LanguageModel
+from bench.agents.transcript import END
+from bench.data import Trajectory
+from bench.policy import Decision
+from bench.rng import rng_for
+
+Explore = Callable[[str, Sequence[str]], Sequence[str]]
+"""(goal, observations so far) -> the finite list of actions of the uniform part."""
+
+
+class LMPolicy:
+    """A language-model agent behind the `Policy` protocol.
+
+    With probability epsilon an action is drawn uniformly from `explore(goal, observations)`, otherwise written by the
+    model at the given temperature. The log-probability is that of the mixture over whole actions: token sequences,
+    end marker included (a logsumexp, since both parts can produce the same action).
+
+    Args:
+        temperature: 1 samples from the model as trained; smaller is greedier.
+        epsilon: weight of the uniform part, in [0, 1].
+        explore: needed where epsilon > 0; must depend on goal and transcript alone.
+    """
+
+    def __init__(
+        self, name: str, lm: LanguageModel, temperature: float = 1.0, epsilon: float = 0.0, explore: Explore | None = None
+    ):
+        if temperature <= 0 or not 0 <= epsilon <= 1:
+            raise ValueError(f"policy {name!r}: temperature {temperature} must be > 0 and epsilon {epsilon} in [0, 1]")
+        if epsilon > 0 and explore is None:
+            raise ValueError(f"policy {name!r}: epsilon {epsilon} needs a list of actions to explore")
+        self.name, self.lm, self.temperature, self.epsilon, self.explore = name, lm, temperature, epsilon, explore
+
+    def log_prob_episodes(self, trajectories: Sequence[Trajectory]) -> list[np.ndarray]:
+        """See `Policy`; one forward pass per episode."""
+        scores = self.lm.action_log_probs(trajectories, [self.temperature])
+        return [self.mixture(t, s[0]) for t, s in zip(trajectories, scores, strict=True)]
+
+    def mixture(self, trajectory: Trajectory, model_logp: np.ndarray) -> np.ndarray:
+        """(T,) log-probabilities under the mixture, from those under the model at this temperature."""
+        if self.epsilon == 0:
+            return model_logp
+        seen = [s.observation for s in trajectory.steps]
+        uniform = [
+            self._uniform_logp(trajectory.goal, seen[: t + 1], step.action, step.action_tokens)
+            for t, step in enumerate(trajectory.steps)
+        ]
+        return np.logaddexp(_log(1 - self.epsilon) + model_logp, _log(self.epsilon) + np.array(uniform))
+
+    def _uniform_logp(self, goal: str, seen: Sequence[str], action: str, tokens: Sequence[int] | None) -> float:
+        """Log-probability of these tokens under the uniform part, which writes canonical tokens only."""
+        options = self.explore(goal, seen)
+        canonical = self.lm.transcript.action(action)
+        if action not in options or (tokens is not None and tuple(tokens) != canonical):
+            return -math.inf
+        return -math.log(len(options))
+
+    def next_actions(self, trajectories: Sequence[Trajectory], n: int, seed: int) -> list[list[tuple[str, ...]]]:
+        """See `Policy`. Steps that share their whole past are sampled once and share their samples."""
+        nodes: dict[tuple, int] = {}
+        owner: list[list[int]] = []
+        representative: dict[int, tuple[int, int]] = {}
+        for i, trajectory in enumerate(trajectories):
+            path: tuple = (trajectory.instance, trajectory.goal)
+            mine = []
+            for t, step in enumerate(trajectory.steps):
+                path = (hash(path), step.observation)
+                node = nodes.setdefault(path, len(nodes))
+                representative.setdefault(node, (i, t))
+                mine.append(node)
+                path = (hash(path), step.action, step.action_tokens)
+            owner.append(mine)
+        wanted: dict[int, list[tuple[int, int]]] = {}
+        for node, (i, t) in representative.items():
+            wanted.setdefault(i, []).append((t, node))
+        sampled: dict[int, tuple[str, ...]] = {}
+        order = sorted(wanted, key=lambda i: len(trajectories[i]))
+        for start in range(0, len(order), 64):
+            sampled |= self._sample_along([(trajectories[i], wanted[i]) for i in order[start : start + 64]], n, seed)
+        return [[sampled[node] for node in mine] for mine in owner]
+
+    def _sample_along(
+        self, work: Sequence[tuple[Trajectory, list[tuple[int, int]]]], n: int, seed: int
+    ) -> dict[int, tuple[str, ...]]:
+        """Walks logged episodes and samples n actions at the wanted (turn, node) places of each."""
+        sampled: dict[int, tuple[str, ...]] = {}
+        live = list(range(len(work)))
+        batch = KeyValueBatch(self.lm, len(work))
+        batch.read([self.lm.transcript.opening(t.goal) for t, _ in work])
+        for turn in range(max(max(t for t, _ in w) for _, w in work) + 1):
+            still = [k for k, row in enumerate(live) if turn <= max(t for t, _ in work[row][1])]
+            if len(still) < len(live):
+                batch.keep(still)
+                live = [live[k] for k in still]
+            batch.read([self._chunk(work[row][0], turn) for row in live])
+            places = [dict(work[row][1]).get(turn) for row in live]
+            rows = [k for k, node in enumerate(places) if node is not None]
+            if not rows:
+                continue
+            rngs = [[rng_for("next action", seed, work[row][0].id, turn, j) for j in range(n)] for row in live]
+            written = batch.write(rngs, self.temperature)
+            for k in rows:
+                trajectory = work[live[k]][0]
+                seen = [s.observation for s in trajectory.steps[: turn + 1]]
+                texts = [self.lm.transcript.decode(ids) for ids, _ in written[k]]
+                sampled[places[k]] = tuple(self._explored(trajectory.goal, seen, x, r) for x, r in zip(texts, rngs[k]))
+        return sampled
+
+    def _explored(self, goal: str, seen: Sequence[str], text: str, rng: np.random.Generator) -> str:
+        if self.epsilon == 0 or rng.random() >= self.epsilon:
+            return text
+        options = self.explore(goal, seen)
+        return options[int(rng.integers(len(options)))]
+
+    def _chunk(self, trajectory: Trajectory, turn: int) -> tuple[int, ...]:
+        """Tokens between the point of writing at turn - 1 and that at `turn`, along a logged episode."""
+        transcript = self.lm.transcript
+        observation = transcript.turn(trajectory.steps[turn].observation)
+        if turn == 0:
+            return observation
+        before = trajectory.steps[turn - 1]
+        tokens = before.action_tokens if before.action_tokens is not None else transcript.action(before.action)
+        return (*_closed(tokens), *observation)
+
+    def start(self, goals: Sequence[str], seeds: Sequence[int]) -> LMSession:
+        """See `Policy`."""
+        return LMSession(self, goals, seeds)
+
+
+class LMSession:
+    """A batch of live episodes; the key-value cache is kept across turns."""
+
+    def __init__(self, policy: LMPolicy, goals: Sequence[str], seeds: Sequence[int]):
+        self.policy = policy
+        self.goals = list(goals)
+        self.rngs = [np.random.default_rng(s) for s in seeds]
+        self.seen: list[list[str]] = [[] for _ in goals]
+        self.live = list(range(len(goals)))
+        self.pending: list[tuple[int, ...]] = [policy.lm.transcript.opening(g) for g in goals]
+        self.batch = KeyValueBatch(policy.lm, len(goals))
+
+    def step(self, observations: Sequence[str | None]) -> list[Decision | None]:
+        """See `PolicySession`."""
+        still = [k for k, row in enumerate(self.live) if observations[row] is not None]
+        if len(still) < len(self.live):
+            self.batch.keep(still)
+            self.live = [self.live[k] for k in still]
+        decisions: list[Decision | None] = [None] * len(self.goals)
+        if not self.live:
+            return decisions
+        transcript = self.policy.lm.transcript
+        for row in self.live:
+            self.seen[row].append(observations[row])
+        self.batch.read([self.pending[row] + transcript.turn(observations[row]) for row in self.live])
+        written = self.batch.write([[self.rngs[row]] for row in self.live], self.policy.temperature)
+        for row, [(tokens, logp)] in zip(self.live, written, strict=True):
+            decisions[row] = decision = self._decide(row, tuple(tokens), logp)
+            self.pending[row] = _closed(decision.tokens)
+        return decisions
+
+    def _decide(self, row: int, tokens: tuple[int, ...], model_logp: float) -> Decision:
+        """Applies the exploration part of the mixture to what the model wrote."""
+        policy, transcript, rng = self.policy, self.policy.lm.transcript, self.rngs[row]
+        if policy.epsilon == 0:
+            return Decision(transcript.decode(tokens), model_logp, tokens)
+        goal, seen = self.goals[row], self.seen[row]
+        if rng.random() < policy.epsilon:
+            options = policy.explore(goal, seen)
+            text = options[int(rng.integers(len(options)))]
+            tokens = transcript.action(text)
+            model_logp = self._model_logp(row, tokens)
+        text = transcript.decode(tokens)
+        uniform = policy._uniform_logp(goal, seen, text, tokens)
+        logp = np.logaddexp(_log(1 - policy.epsilon) + model_logp, _log(policy.epsilon) + uniform)
+        return Decision(text, float(logp), tokens)
+
+    def _model_logp(self, row: int, tokens: tuple[int, ...]) -> float:
+        """Log-probability of given tokens at the current point of one row."""
+        return self.batch.score(self.live.index(row), tokens, self.policy.temperature)
+
+
+def _closed(tokens: Sequence[int]) -> tuple[int, ...]:
+    """Tokens as they stand in the transcript: a cut action gets the end marker the policy did not write."""
+    return tuple(tokens) if tokens[-1] == END else (*tokens, END)
+
+
+def _log(x: float) -> float:
+    return math.log(x) if x > 0 else -math.inf

@@ -1,0 +1,107 @@
+"""How an episode becomes tokens: one growing transcript, every segment tokenized on its own.
+
+    <goal> goal <obs> observation <act> action <end> <obs> observation <act> action <end> ...
+
+Segments never merge across their borders, so the tokens a policy sampled are the tokens that are scored later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+from bench.data import Trajectory
+
+SPECIAL = ("<pad>", "<goal>", "<obs>", "<act>", "<end>")
+PAD, GOAL, OBS, ACT, END = range(len(SPECIAL))
+MAX_ACTION_TOKENS = 24
+"""An action that has not ended by then is cut: its own event, with the probability of its tokens and no end marker."""
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
+    """A byte-level BPE over the given texts; words never merge with their neighbors."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\s?[A-Za-z]+|\s?\d|[^\sA-Za-z\d]|\s"), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+@dataclass(frozen=True)
+class EncodedEpisode:
+    """Token ids of an episode and, for each step, the half-open span of its action's tokens (end marker included)."""
+
+    ids: list[int]
+    spans: list[tuple[int, int]]
+
+
+class Transcript:
+    """Encodes goals, observations, actions and whole episodes with one tokenizer.
+
+    Args:
+        tokenizer: as trained by `train_tokenizer`.
+        max_observation_tokens: longer observations lose their tail, for every agent alike.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, max_observation_tokens: int):
+        self.tokenizer = tokenizer
+        self.max_observation_tokens = max_observation_tokens
+        self.encode = lru_cache(maxsize=200_000)(self._encode)
+
+    @classmethod
+    def load(cls, path: Path, max_observation_tokens: int) -> Transcript:
+        """Reads a `tokenizer.json`."""
+        return cls(Tokenizer.from_file(str(path)), max_observation_tokens)
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of tokens."""
+        return self.tokenizer.get_vocab_size()
+
+    def _encode(self, text: str) -> tuple[int, ...]:
+        return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def opening(self, goal: str) -> tuple[int, ...]:
+        """Tokens that come before the first observation."""
+        return (GOAL, *self.encode(goal))
+
+    def turn(self, observation: str) -> tuple[int, ...]:
+        """Tokens of an observation up to the point where the agent writes."""
+        return (OBS, *self.encode(observation)[: self.max_observation_tokens], ACT)
+
+    def action(self, text: str) -> tuple[int, ...]:
+        """Canonical tokens of an action, end marker included."""
+        return (*self.encode(text), END)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Text of an action's tokens."""
+        return self.tokenizer.decode([t for t in tokens if t >= len(SPECIAL)])
+
+    def episode(self, trajectory: Trajectory) -> EncodedEpisode:
+        """Tokens of a whole episode. Recorded action tokens are used as they are, others are canonical."""
+        ids = list(self.opening(trajectory.goal))
+        spans = []
+        for step in trajectory.steps:
+            ids += self.turn(step.observation)
+            tokens = step.action_tokens if step.action_tokens is not None else self.action(step.action)
+            spans.append((len(ids), len(ids) + len(tokens)))
+            ids += tokens
+            if tokens[-1] != END:  # cut by the length cap: the transcript closes it, the policy did not
+                ids.append(END)
+        return EncodedEpisode(ids, spans)

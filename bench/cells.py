@@ -1,0 +1,83 @@
+"""Identity and content of one result. Identity is hashed into the key; provenance is recorded beside it, never compared."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Cell(BaseModel):
+    """What was asked: one estimator, on one part of one log, about one policy.
+
+    Attributes:
+        task, log, policy, estimator: registered names.
+        data: fingerprint of the whole log.
+        version, params: of the estimator (all parameters, defaults included).
+        n_trajectories, seed: which block of the log (`LoggedDataset.subset`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: str
+    log: str
+    data: str
+    policy: str
+    estimator: str
+    version: int
+    params: dict[str, Any]
+    n_trajectories: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """First 16 hex digits of the hash of the identity."""
+        text = json.dumps(self.model_dump(), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Provenance(BaseModel):
+    """Where a result came from; recorded, never compared."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    commit: str | None
+    dirty: bool | None
+    command: str
+    started: str
+    python: str
+    platform: str
+    packages: dict[str, str]
+    source: str
+    """sha256 of the estimator's source files; `status` lists cells whose source has changed since."""
+
+
+class Record(BaseModel):
+    """What came out. `value` is None unless `status` is done; NaN and infinity never occur."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cell: Cell
+    spec: str
+    status: Literal["done", "unsupported", "failed"]
+    value: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    interval: Literal["sampling", "simulation only"] = "sampling"
+    truth: float | None = None
+    truth_stderr: float | None = None
+    truth_episodes: int | None = None
+    policy_tags: list[str] = []
+    """What the target belongs to, e.g. "epsilon_sweep" (`PolicyCard.epsilon_sweep`); ranking is also scored without it."""
+    family: str = "other"
+    """`Estimator.family`: decides colors in figures and who counts as classical."""
+    diagnostics: dict[str, float | None] = {}
+    note: str = ""
+    reason: str = ""
+    """Why unsupported, or the traceback of a failure."""
+    fit_seconds: float | None = None
+    estimate_seconds: float | None = None
+    peak_memory_mb: float | None = None
+    provenance: Provenance | None = None

@@ -1,0 +1,153 @@
+"""What a log file says: its header, its episodes, what goes beyond a `Trajectory`, and what had to be left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bench.data import LoggedDataset, Trajectory
+from bench.errors import DataError
+
+FORMAT = "ope-log"
+VERSION = 1
+UNKNOWN_TASK = "unknown"
+
+
+@dataclass(frozen=True)
+class Header:
+    """What holds for a whole log; None where the file does not say.
+
+    Attributes:
+        task: name of the task.
+        gamma: discount of the estimand.
+        horizon: step limit of the estimand.
+        loggers: names of the policies that generated the episodes; fixes the order of `logger_logps`.
+        fixed_instances: see `LoggedDataset`.
+    """
+
+    task: str | None = None
+    gamma: float | None = None
+    horizon: int | None = None
+    loggers: tuple[str, ...] | None = None
+    fixed_instances: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """What a log knows about one episode beyond what estimators read; kept, never used for an estimate.
+
+    Attributes:
+        action_canonical: per step, the action in a normal form (the command that was executed), or None.
+        thought: per step, the reasoning written before the action, or None.
+        metadata: anything else, as JSON values.
+    """
+
+    action_canonical: tuple[str | None, ...] = ()
+    thought: tuple[str | None, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.metadata) or any(v is not None for v in (*self.action_canonical, *self.thought))
+
+
+@dataclass(frozen=True)
+class Import:
+    """A log that was read, and an account of what was not.
+
+    Attributes:
+        format: name of the format it was read as.
+        episodes: the episodes whose outcome is known, in file order.
+        header: what the file says of the whole log.
+        extras: by episode id.
+        dropped: reason -> number of episodes left out. An episode without an outcome is left out, never scored 0.
+        notes: what a reader of the result must know about the format or the file.
+    """
+
+    format: str
+    episodes: Sequence[Trajectory]
+    header: Header = Header()
+    extras: Mapping[str, Extras] = field(default_factory=dict)
+    dropped: Counter[str] = field(default_factory=Counter)
+    notes: tuple[str, ...] = ()
+
+    def dataset(self) -> LoggedDataset:
+        """The episodes as a data set.
+
+        What the header leaves open: task "unknown", gamma 1, horizon the longest episode, loggers sorted by name,
+        instances a sample of a wider population (the conservative choice for intervals).
+
+        Raises:
+            DataError: no episode is left, or an id occurs twice.
+        """
+        if not self.episodes:
+            reasons = "; ".join(f"{count} dropped: {why}" for why, count in self.dropped.items())
+            raise DataError(f"no episode left to estimate from ({reasons or 'the log is empty'}).")
+        head = self.header
+        return LoggedDataset(
+            task=head.task or UNKNOWN_TASK,
+            loggers=head.loggers or tuple(sorted({t.logger for t in self.episodes})),
+            gamma=1.0 if head.gamma is None else head.gamma,
+            horizon=head.horizon or max(len(t) for t in self.episodes),
+            trajectories=tuple(self.episodes),
+            fixed_instances=bool(head.fixed_instances),
+        )
+
+    def summary(self) -> str:
+        """What was understood and what was dropped, as text for a terminal."""
+        data = self.dataset()
+        columns = data.columns
+        lengths = columns.lengths
+        lines = [
+            f"format       {self.format}",
+            f"task         {data.task}; horizon {data.horizon}, gamma {data.gamma:g}",
+            f"episodes     {len(data)} on {len(columns.instances)} instances",
+            f"length       min {lengths.min()}, median {np.median(lengths):g}, mean {lengths.mean():.2f}, max {lengths.max()}",
+            f"mean return  {columns.returns(data.gamma).mean():.4g}",
+            *_logger_lines(data),
+            *_ending_lines(data),
+            _propensity_line(data),
+            *(f"dropped      {count}: {reason}" for reason, count in sorted(self.dropped.items())),
+            *([] if self.dropped else ["dropped      nothing"]),
+            *(f"note         {note}" for note in self.notes),
+        ]
+        return "\n".join(lines)
+
+
+def _logger_lines(data: LoggedDataset) -> list[str]:
+    """One line per logger: episodes, mean length, mean return."""
+    columns, returns = data.columns, data.columns.returns(data.gamma)
+    width = max(map(len, data.loggers))
+    lines = []
+    for i, name in enumerate(data.loggers):
+        own = columns.logger == i
+        if own.any():
+            moments = f"mean length {columns.lengths[own].mean():.2f}, mean return {returns[own].mean():.4g}"
+            lines.append(f"logger       {name:<{width}}  {own.sum()} episodes, {moments}")
+        else:
+            lines.append(f"logger       {name:<{width}}  no episode")
+    return lines
+
+
+def _ending_lines(data: LoggedDataset) -> list[str]:
+    """How episodes ended, as shares."""
+    ends = np.array([[t.terminated, t.truncated] for t in data.trajectories])
+    lines = [f"ended        {ends[:, 0].mean():.1%} terminated, {ends[:, 1].mean():.1%} truncated"]
+    neither = int((~ends.any(axis=1)).sum())
+    if neither:
+        lines.append(f"             {neither} episodes are marked neither terminated nor truncated")
+    return lines
+
+
+def _propensity_line(data: LoggedDataset) -> str:
+    known = ~np.isnan(data.columns.behavior_logp)
+    if known.all():
+        return "propensities recorded for every step"
+    share = "absent" if not known.any() else f"recorded for {known.mean():.1%} of the steps only"
+    return (
+        f"propensities {share}: estimators that weight by action probabilities (importance sampling, doubly robust) "
+        "will refuse this log; averages, regression and world models will not"
+    )

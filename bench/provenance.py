@@ -1,0 +1,93 @@
+"""Where numbers come from: code, packages, command. Taken once in the process the user started, never compared."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from bench import registry
+from bench.cells import Provenance
+
+PACKAGES = ("numpy", "scipy", "scikit-learn", "pandas", "torch", "transformers", "tokenizers", "joblib")
+
+
+def take_provenance() -> Provenance:
+    """Everything but `source`, which differs between estimators. The host name is left out on purpose."""
+    commit, dirty = git_state(Path(__file__).parent.parent)
+    return Provenance(
+        commit=commit,
+        dirty=dirty,
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages=package_versions(),
+        source="",
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the installed packages that numbers may depend on; none of them is imported."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Commit, and whether anything but results has changed since; (None, None) outside a git checkout."""
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        changed = _git(folder, "status", "--porcelain", "--", ".", ":(exclude)results")
+    except (OSError, subprocess.CalledProcessError):
+        return None, None
+    return commit, bool(changed)
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def source_hash(estimator: str) -> str:
+    """sha256 of an estimator's file and of the shared parts (`_name.py`) it imports, directly or not."""
+    digest = hashlib.sha256()
+    for path in source_files(estimator):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def source_files(estimator: str) -> list[Path]:
+    """The files behind an estimator, sorted; found by reading imports, without importing anything."""
+    found: dict[str, Path] = {}
+    waiting = [estimator]
+    while waiting:
+        name = waiting.pop()
+        path = registry.module_path("estimators", name)
+        if name in found or not path.exists():
+            continue
+        found[name] = path
+        waiting += _sibling_imports(ast.parse(path.read_text(encoding="utf-8")))
+    return [found[name] for name in sorted(found)]
+
+
+def _sibling_imports(tree: ast.Module) -> list[str]:
+    """Names of the modules of `estimators` that a file imports."""
+    siblings = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            siblings += [a.name.split(".")[1] for a in node.names if a.name.startswith("estimators.")]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "estimators":
+            parts = (node.module or "").split(".")
+            siblings += [parts[1]] if len(parts) > 1 else [a.name for a in node.names]
+    return siblings

@@ -1,0 +1,70 @@
+"""How a task's recording is made: agents, who logs, what is measured. Plain data; `bench.collect` carries it out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from bench.agents.cloning import CloningConfig
+from bench.task import Environment, PolicyCard
+
+
+@dataclass(frozen=True)
+class Recipe(ABC):
+    """A task's recipe. Subclasses say how to get demonstrations and a live environment.
+
+    Attributes:
+        task: its name.
+        instances: the fixed evaluation list; the agents never train on them.
+        step_limit: steps per episode.
+        environment_version: recorded beside every number.
+        policies: all agents, loggers included.
+        logs: for each log the names of its loggers.
+        mixes: training mixes, each one training run.
+        cloning: size and training of the agents.
+        vocabulary, max_observation_tokens: of the shared tokenizer and transcript.
+        log_episodes: episodes per instance in a log, shared evenly by its loggers.
+        truth_episodes: on-policy episodes per instance and target.
+        next_actions: sampled next actions per logged step and target.
+        masked_policy: agent of the masked-observation check.
+    """
+
+    task: ClassVar[str]
+    instances: tuple[str, ...]
+    step_limit: int
+    environment_version: str
+    policies: tuple[PolicyCard, ...]
+    logs: dict[str, tuple[str, ...]]
+    mixes: tuple[str, ...]
+    cloning: CloningConfig
+    masked_policy: str
+    vocabulary: int = 1536
+    max_observation_tokens: int = 256
+    log_episodes: int = 60
+    truth_episodes: int = 12
+    next_actions: int = 4
+
+    @abstractmethod
+    def environment(self) -> Environment:
+        """A live environment; called in worker processes."""
+
+    @abstractmethod
+    def demonstrations(self, mix: str, out: Path, workers: int) -> list[Path]:
+        """Makes (or finds) the JSONL demonstrations of a mix below `out`."""
+
+    @abstractmethod
+    def explore(self, goal: str, observations: Sequence[str]) -> Sequence[str]:
+        """The finite action list of epsilon-mixtures."""
+
+    @property
+    def loggers(self) -> tuple[str, ...]:
+        """Every policy that logs."""
+        return tuple(dict.fromkeys(name for names in self.logs.values() for name in names))
+
+    @property
+    def targets(self) -> tuple[PolicyCard, ...]:
+        """Every policy to be evaluated."""
+        return tuple(card for card in self.policies if card.name not in self.loggers)

@@ -1,0 +1,163 @@
+"""Tasks that ship their own recording: logs, agents, truth, and everything that was computed from them once.
+
+    recorded/recording.json            roster, instances, environment version, measurements, hashes of all other files
+    recorded/agents/tokenizer.json     one tokenizer for all agents of the task
+    recorded/agents/<checkpoint>/      Hugging Face folders, float16 weights
+    recorded/logs/<log>.parquet        canonical logs
+    recorded/log_probs/<log>.parquet   one float32 column per policy, one row per step of the log
+    recorded/next_actions/<log>.parquet  columns <policy>/<j>: the j-th sampled next action at each step
+    recorded/truth.parquet             policy, instance, seed, return, length, terminated
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from bench.agents.recorded import RecordedPolicy, Recording
+from bench.canonical import read_log
+from bench.data import LoggedDataset
+from bench.errors import DataError, UnknownNameError
+from bench.policy import Policy
+from bench.task import GroundTruth, PolicyCard, Task
+
+MANIFEST = "recording.json"
+
+
+class RecordedTask(Task):
+    """Base of tasks with a `recorded` folder beside their module."""
+
+    folder: ClassVar[Path]
+
+    @staticmethod
+    def explore(goal: str, observations: Sequence[str]) -> Sequence[str]:
+        """The finite list of actions from which epsilon-mixtures draw; overridden by every task that has such agents."""
+        raise NotImplementedError
+
+    @cached_property
+    def manifest(self) -> dict:
+        """The content of `recording.json`."""
+        path = self.folder / MANIFEST
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise DataError(
+                f"task {self.name!r} has no recording at {path}. Check out the repository's recorded data, or make your "
+                f"own with `python run_bench.py collect --task {self.name}`."
+            ) from None
+        except json.JSONDecodeError as error:
+            raise DataError(f"{path}, line {error.lineno}: {error.msg}. Restore the file from the repository.") from None
+
+    def logs(self) -> tuple[str, ...]:
+        """Names of the logs, the default one first."""
+        return tuple(self.manifest["logs"])
+
+    def log(self, name: str) -> LoggedDataset:
+        """A log, whole."""
+        return _read_log(self._file("logs", name))
+
+    def log_fingerprint(self, name: str) -> str:
+        """Hash of the log and of everything the policies said about it; reads no episode."""
+        parts = [self._hash(f"{kind}/{name}.parquet") for kind in ("logs", "log_probs", "next_actions")]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
+
+    def instances(self) -> Sequence[str]:
+        """The fixed list of evaluation instances."""
+        return tuple(self.manifest["instances"])
+
+    def targets(self) -> tuple[PolicyCard, ...]:
+        """The policies to be evaluated."""
+        return tuple(card for card in self.cards.values() if card.name not in self.manifest["loggers"])
+
+    @cached_property
+    def cards(self) -> dict[str, PolicyCard]:
+        """Every recorded policy, loggers included."""
+        return {raw["name"]: PolicyCard(**raw) for raw in self.manifest["policies"]}
+
+    def policy(self, name: str) -> Policy:
+        """A policy by name; recorded log-probabilities and samples are served without loading its model."""
+        if name not in self.cards:
+            raise UnknownNameError(f"policy of task {self.name}", name, self.cards)
+        card = self.cards[name]
+        return RecordedPolicy(name, lambda: self._recordings(name), lambda: self.live_policy(card))
+
+    def live_policy(self, card: PolicyCard) -> Policy:
+        """The agent itself, its weights read from the recording."""
+        from bench.agents.lm_policy import LMPolicy
+
+        return LMPolicy(card.name, self._model(card.checkpoint), card.temperature, card.epsilon, self.explore)
+
+    def truth(self, policy: str) -> GroundTruth:
+        """On-policy returns of a target."""
+        columns = _read_truth(self._file("", "truth"))
+        mine = columns["policy"] == policy
+        if not mine.any():
+            raise UnknownNameError(f"policy with measured truth in task {self.name}", policy, set(columns["policy"]))
+        names = list(self.instances())
+        instance = np.array([names.index(x) for x in columns["instance"][mine]])
+        return GroundTruth(policy, columns["return"][mine], instance, self.manifest["environment"])
+
+    def _model(self, checkpoint: str):
+        from bench.agents.language_model import LanguageModel
+        from bench.agents.transcript import Transcript
+
+        limit = self.manifest["max_observation_tokens"]
+        transcript = Transcript.load(self.folder / "agents" / "tokenizer.json", limit)
+        return LanguageModel.load(self.folder / "agents" / checkpoint, transcript)
+
+    def _recordings(self, policy: str) -> list[Recording]:
+        found = []
+        for name in self.logs():
+            data = self.log(name)
+            episodes = {t.id: t for t in data.trajectories}
+            logp = pq.read_table(self._file("log_probs", name), columns=[policy])[policy].to_numpy()
+            split = np.split(logp.astype(float), data.columns.offsets[1:-1])
+            samples = self._samples(policy, name, data)
+            found.append(Recording(episodes, dict(zip(episodes, split, strict=True)), samples))
+        return found
+
+    def _samples(self, policy: str, log: str, data: LoggedDataset) -> dict[str, list[tuple[str, ...]]] | None:
+        """Recorded next actions of a policy, or None for policies (loggers) that have none."""
+        path = self._file("next_actions", log)
+        names = [c for c in pq.read_schema(path).names if c.rpartition("/")[0] == policy]
+        if not names:
+            return None
+        table = pq.read_table(path, columns=names)
+        steps = list(zip(*(table[c].to_pylist() for c in names), strict=True))
+        edges = data.columns.offsets
+        return {t.id: steps[a:b] for t, a, b in zip(data.trajectories, edges[:-1], edges[1:], strict=True)}
+
+    def _file(self, kind: str, name: str) -> Path:
+        if kind and name not in self.logs():
+            raise UnknownNameError(f"log of task {self.name}", name, self.logs())
+        path = self.folder / kind / f"{name}.parquet"
+        if not path.exists():
+            raise DataError(f"task {self.name!r}: {path} is missing. Restore it from the repository or run `collect`.")
+        return path
+
+    def _hash(self, file: str) -> str:
+        return file_hash(self.folder / file)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _read_log(path: Path) -> LoggedDataset:
+    return read_log(path)
+
+
+@lru_cache(maxsize=4)
+def _read_truth(path: Path) -> dict[str, np.ndarray]:
+    table = pq.read_table(path)
+    return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
+

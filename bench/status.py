@@ -1,0 +1,100 @@
+"""What is done, missing, failed, unsupported, stale or unreadable in a results folder; reads, never writes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from tabulate import tabulate
+
+from bench import registry
+from bench.cells import Cell, Record
+from bench.plan import Job
+from bench.provenance import source_hash
+from bench.store import Store
+
+SHOWN = 20
+"""Lines of a list before it is cut; how many more there are is always said."""
+
+
+def status_text(jobs: Sequence[Job], store: Store) -> str:
+    """One table for the selection, then a paragraph for everything that needs attention."""
+    records = list(store.records())
+    known = {record.cell.key: record for record in records}
+    parts = [
+        _progress_table(jobs, known),
+        _section("failed (retried by the next run)", map(_failure, _with_status(records, "failed"))),
+        _section("unsupported", _counted(f"{r.cell.task} {r.spec}: {r.reason}" for r in _with_status(records, "unsupported"))),
+        _section("stale: source changed since, version not bumped", stale(records)),
+        _section("superseded: same question, but older data or version", superseded(records, jobs)),
+        _section("unreadable (recomputed by the next run)", [f"{path}: {why}" for path, why in store.unreadable.items()]),
+        _section("set aside by earlier runs", map(str, store.corrupt_files())),
+    ]
+    return "\n\n".join(filter(None, parts))
+
+
+def stale(records: Iterable[Record]) -> list[str]:
+    """Estimators whose source differs from the one behind their stored cells of the current version."""
+    changed: Counter[str] = Counter()
+    current: dict[str, tuple[int, str]] = {}
+    known = registry.estimator_names()
+    for record in records:
+        name = record.cell.estimator
+        if record.provenance is None or name not in known:
+            continue
+        if name not in current:
+            current[name] = (registry.estimator_class(name).version, source_hash(name))
+        version, source = current[name]
+        if record.cell.version == version and record.provenance.source not in ("", source):
+            changed[name] += 1
+    return [
+        f"{name}: {count} cells. If numbers change, bump its version; to recompute: run --redo {name}"
+        for name, count in sorted(changed.items())
+    ]
+
+
+def superseded(records: Iterable[Record], jobs: Sequence[Job]) -> list[str]:
+    """Stored cells that answer the same question as a planned one from an older version of the estimator or the data."""
+    planned = {cell.key: _question(job.spec, cell) for job in jobs for cell in job.cells}
+    asked = set(planned.values())
+    old = [r.cell for r in records if r.cell.key not in planned and _question(r.spec, r.cell) in asked]
+    return _counted(f"{c.task} {c.log} {c.estimator} version {c.version}, data {c.data}" for c in old)
+
+
+def _question(spec: str, cell: Cell) -> tuple[str | int, ...]:
+    return cell.task, cell.log, cell.policy, spec, cell.n_trajectories, cell.seed
+
+
+def _progress_table(jobs: Sequence[Job], known: dict[str, Record]) -> str:
+    rows: dict[str, Counter[str]] = {}
+    for job in jobs:
+        counts = rows.setdefault(job.task, Counter())
+        for cell in job.cells:
+            counts[known[cell.key].status if cell.key in known else "missing"] += 1
+    columns = ["done", "unsupported", "failed", "missing"]
+    table = [[task, sum(counts.values()), *(counts[c] for c in columns)] for task, counts in rows.items()]
+    if len(table) > 1:
+        table.append(["all", *(sum(column) for column in list(zip(*table, strict=True))[1:])])
+    return tabulate(table, headers=["task", "planned", *columns])
+
+
+def _with_status(records: Iterable[Record], status: str) -> list[Record]:
+    return [record for record in records if record.status == status]
+
+
+def _failure(record: Record) -> str:
+    cell = record.cell
+    last = record.reason.strip().splitlines()[-1]
+    return f"{cell.task} {cell.log} n={cell.n_trajectories} seed={cell.seed} {record.spec} -> {cell.policy}: {last}"
+
+
+def _counted(texts: Iterable[str]) -> list[str]:
+    return [f"{text} ({count} cells)" for text, count in sorted(Counter(texts).items())]
+
+
+def _section(title: str, lines: Iterable[str]) -> str:
+    items = list(lines)
+    if not items:
+        return ""
+    more = [f"  and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
+    return "\n".join([f"{title}:", *(f"  {line}" for line in items[:SHOWN]), *more])

@@ -1,0 +1,159 @@
+"""Results on disk: one JSON per cell and its arrays beside it; atomic, resumable, mergeable by copying folders."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from pydantic import ValidationError
+
+from bench.cells import Cell, Record
+from bench.errors import BenchError, DataError
+
+
+class StoreError(BenchError):
+    """The results folder cannot be written."""
+
+
+class Store:
+    """The cells under `<results>/cells/<task>/<estimator>/<key>.json`, arrays in `<key>.npz`.
+
+    The path is the identity, so two results folders copied over each other merge. Arrays are written first and the JSON
+    last: a cell exists once its JSON does. Every file appears by `os.replace`, never half-written.
+
+    Attributes:
+        unreadable: what reading has come across so far, path to reason; nobody is stopped by it.
+    """
+
+    def __init__(self, results: Path):
+        self.results = Path(results)
+        self.cells = self.results / "cells"
+        self.unreadable: dict[Path, str] = {}
+
+    def path(self, cell: Cell) -> Path:
+        """Where the record of a cell lives."""
+        return self.cells / cell.task / cell.estimator / f"{cell.key}.json"
+
+    def load(self, cell: Cell) -> Record | None:
+        """The stored record of a cell; None where there is none that can be used."""
+        path = self.path(cell)
+        return self._read(path) if path.exists() else None
+
+    def records(self) -> Iterator[Record]:
+        """All readable records, in the order of their paths; what cannot be read is entered in `unreadable`."""
+        for path in sorted(self.cells.glob("*/*/*.json")):
+            record = self._read(path)
+            if record is not None:
+                yield record
+
+    def replicates(self, record: Record) -> np.ndarray:
+        """(B,) bootstrap values of a record that is done; NaN where a resample leaves the estimator undefined.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        path = self.path(record.cell).with_suffix(".npz")
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return arrays["replicates"].astype(float)
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{path}: cannot read the bootstrap values of a stored cell ({error}). "
+                f"Delete {path.with_suffix('.json').name} beside it and run again."
+            ) from error
+
+    def save(self, record: Record, replicates: np.ndarray | None = None) -> Path:
+        """Writes a record, its arrays first.
+
+        Args:
+            replicates: (B,) bootstrap values, kept in single precision.
+
+        Raises:
+            StoreError: the folder cannot be written; no partial file is left.
+        """
+        path = self.path(record.cell)
+        if replicates is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, replicates=np.asarray(replicates, dtype=np.float32))
+            self._write(path.with_suffix(".npz"), buffer.getvalue())
+        self._write(path, (record.model_dump_json(indent=1) + "\n").encode())
+        return path
+
+    def check_writable(self) -> None:
+        """Finds out before hours of work whether results can be kept.
+
+        Raises:
+            StoreError: they cannot.
+        """
+        probe = self.cells / f"probe.{os.getpid()}"
+        self._write(probe, b"")
+        probe.unlink()
+
+    def forget(self, cells: Iterable[Cell]) -> int:
+        """Removes stored cells so that they are computed anew; returns how many there were."""
+        known = [p for p in map(self.path, cells) if p.exists()]
+        for path in known:
+            path.unlink()
+            path.with_suffix(".npz").unlink(missing_ok=True)
+        return len(known)
+
+    def set_aside(self) -> list[Path]:
+        """Renames the unreadable files met so far to `*.corrupt`; returns their new paths."""
+        moved = []
+        for path in self.unreadable:
+            moved.append(path.with_name(path.name + ".corrupt"))
+            os.replace(path, moved[-1])
+        self.unreadable.clear()
+        return moved
+
+    def corrupt_files(self) -> list[Path]:
+        """Files that earlier runs set aside."""
+        return sorted(self.cells.glob("*/*/*.corrupt"))
+
+    def sweep(self, older_than: float = 3600.0) -> None:
+        """Removes the temporary files of killed processes, if last touched more than `older_than` seconds ago."""
+        for path in self.cells.rglob("*.tmp"):
+            try:
+                if time.time() - path.stat().st_mtime >= older_than:
+                    path.unlink()
+            except FileNotFoundError:  # its writer has just renamed it
+                continue
+
+    def _read(self, path: Path) -> Record | None:
+        try:
+            record = Record.model_validate_json(path.read_bytes())
+        except (ValidationError, OSError) as error:
+            first = error.errors()[0] if isinstance(error, ValidationError) else None
+            self.unreadable[path] = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip() if first else str(error)
+            return None
+        if self.path(record.cell) != path:
+            self.unreadable[path] = f"holds the record of another cell ({record.cell.key})"
+            return None
+        if record.status == "done" and not path.with_suffix(".npz").exists():
+            self.unreadable[path] = "the .npz beside it is missing"
+            return None
+        return record
+
+    def _write(self, path: Path, content: bytes) -> None:
+        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {path}: {error.strerror or error}. Free some space, or make the folder writable, or choose "
+                "another one with --results. What was finished before is kept; the same command goes on from there."
+            ) from error

@@ -1,0 +1,234 @@
+"""The front door: `python run_bench.py --help`. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, subcommand
+
+if TYPE_CHECKING:
+    from bench.plan import Job, Selection
+
+Many = UseAppendAction[tuple[str, ...]]
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@dataclass
+class _Grid:
+    task: Many = ()
+    """A task; default: all."""
+    estimator: Many = ()
+    """An estimator; default: all. `name`: its leaderboard variants; `name[]`: its defaults;
+    `name[parameter=value,...]`: exactly that. See `list estimators`."""
+    policy: Many = ()
+    """A target policy; default: as the profile says. See `list policies`."""
+    log: Many = ()
+    """A log; default: as the profile says. See `list tasks`."""
+    profile: Literal["quick", "published"] = "quick"
+    """quick: 300 episodes, one seed, five targets per task. published: the grid behind the published leaderboard."""
+    n: int | None = None
+    """Episodes per block of the log; default: as the profile says."""
+    seeds: tuple[int, ...] = ()
+    """Which disjoint blocks of the log to use; default: as the profile says."""
+    results: Path = Path("results")
+    """Folder of the results."""
+
+    def selection(self) -> Selection:
+        from bench.plan import Selection
+
+        return Selection(self.profile, self.task, self.estimator, self.policy, self.log, self.n, self.seeds)
+
+
+@dataclass
+class Run(_Grid):
+    """Compute the missing cells of a grid. Stop it at any time; the same command goes on."""
+
+    backend: Literal["serial", "loky"] = "loky"
+    """loky: worker processes; serial: this process, for debugging. The numbers are the same."""
+    workers: int | None = None
+    """Worker processes of loky; default: one per core."""
+    redo: Many = ()
+    """Forget the stored cells of this estimator (within the grid) first; name or spec."""
+    dry_run: FlagCreatePairsOff[bool] = False
+    """Only predict cells, hours and memory, from the timings of stored cells."""
+
+    def main(self) -> int:
+        for name in THREAD_VARIABLES:  # before numpy or torch start their pools
+            os.environ[name] = "1"
+        from bench.errors import BenchError
+        from bench.executors import resolve_workers
+        from bench.plan import matching, missing, plan
+        from bench.store import Store
+        from bench.timings import forecast
+
+        if self.workers is not None and (self.backend == "serial" or self.workers < 1):
+            raise BenchError(f"--workers {self.workers} with --backend {self.backend}: give at least 1, and only with loky.")
+        jobs, store = plan(self.selection()), Store(self.results)
+        again = matching(jobs, self.redo)
+        workers = resolve_workers(self.backend, self.workers)
+        if self.dry_run:
+            keys = {cell.key for cell in again}
+            print(forecast(missing(jobs, store, keys), store.records(), workers))
+            return 0
+        if self.redo:
+            print(f"forgot {store.forget(again)} stored cells: {', '.join(self.redo)}")
+        left = missing(jobs, store)
+        for path in store.set_aside():
+            print(f"unreadable, set aside and computed anew: {path}", file=sys.stderr)
+        return self._compute(jobs, left, workers)
+
+    def _compute(self, jobs: list[Job], left: list[Job], workers: int) -> int:
+        from bench.provenance import take_provenance
+        from bench.runner import run
+
+        total, count = (sum(len(job.cells) for job in part) for part in (jobs, left))
+        print(f"{total} cells, {total - count} stored, {count} to compute")
+        if not left:
+            return 0
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers ask politely first: stop as for Ctrl-C
+        outcome = run(left, self.results, take_provenance(), self.backend, workers)
+        print(", ".join(f"{n} {status}" for status, n in sorted(outcome.counts.items())) or "no cell finished")
+        if outcome.interrupted:
+            finished = total - count + sum(outcome.counts.values())
+            print(f"Stopped: {finished} of {total} cells are stored. Go on with:\n  {_same_command()}", file=sys.stderr)
+            return 130
+        if outcome.counts.get("failed"):
+            print("Some cells failed and will be retried: see `run_bench.py status`.", file=sys.stderr)
+            return 1
+        return 0
+
+
+def _same_command() -> str:
+    """The command that continues this one: all of it but --redo, whose cells are forgotten already."""
+    words, skip = [], False
+    for word in sys.argv[1:]:
+        if not skip and not word.startswith("--redo="):
+            words.append(word)
+        skip = word == "--redo"
+        if skip:
+            words.pop()
+    return shlex.join(["python", sys.argv[0], *words])
+
+
+@dataclass
+class Report:
+    """Write tables and plots from stored cells; computes no estimate."""
+
+    results: Path = Path("results")
+    """Folder of the results."""
+
+    def main(self) -> int:
+        from bench.report import write_report
+
+        print(write_report(self.results))
+        return 0
+
+
+@dataclass
+class Status(_Grid):
+    """Say what of a grid is done, missing, failed, unsupported, stale or unreadable."""
+
+    def main(self) -> int:
+        from bench.plan import plan
+        from bench.status import status_text
+        from bench.store import Store
+
+        print(status_text(plan(self.selection()), Store(self.results)))
+        return 0
+
+
+@dataclass
+class List:
+    """List tasks, estimators with their parameters, or target policies."""
+
+    what: Positional[Literal["tasks", "estimators", "policies"]]
+    """What to list."""
+    task: Many = ()
+    """For policies: only those of this task."""
+
+    def main(self) -> int:
+        from bench import catalog
+        from bench.errors import BenchError
+
+        if self.task and self.what != "policies":
+            raise BenchError(f"list {self.what} takes no --task; it narrows `list policies`.")
+        texts = {"tasks": catalog.list_tasks, "estimators": catalog.list_estimators}
+        print(catalog.list_policies(self.task) if self.what == "policies" else texts[self.what]())
+        return 0
+
+
+@dataclass
+class Collect:
+    """Record a task anew in its live environment: train agents, record logs, measure truth (extra `live`)."""
+
+    task: Positional[str]
+    """The task."""
+    out: Path | None = None
+    """Where the recording goes; default: the task's own folder."""
+    part: Many = ()
+    """Only this part of the recording; default: all."""
+    workers: int = 1
+    """Processes with a live environment each."""
+
+    def main(self) -> int:
+        from bench.collect import collect
+
+        collect(self.task, out=self.out, parts=self.part, workers=self.workers)
+        return 0
+
+
+@dataclass
+class Import:
+    """Read somebody's logs in any supported format, say what was understood, write canonical Parquet."""
+
+    path: Positional[Path]
+    """File or folder to read; the format is recognized."""
+    out: Path
+    """Parquet file to write."""
+    task: str | None = None
+    """The task the logs belong to; default: recognized from the format."""
+
+    def main(self) -> int:
+        from bench.importing import import_log
+
+        print(import_log(self.path, task=self.task, out=self.out))
+        return 0
+
+
+Command = (
+    Annotated[Run, subcommand("run")]
+    | Annotated[Report, subcommand("report")]
+    | Annotated[Status, subcommand("status")]
+    | Annotated[List, subcommand("list")]
+    | Annotated[Collect, subcommand("collect")]
+    | Annotated[Import, subcommand("import")]
+)
+
+
+def main() -> int:
+    """Runs one command; errors that are the user's to mend are printed without a traceback, exit code 2."""
+    command = tyro.cli(Command, description="Off-policy evaluation of LLM agents: the benchmark.")
+    from bench.errors import BenchError
+
+    try:
+        return command.main()
+    except BenchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `list estimators | head`
+        sys.stderr.close()
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""One folder per task: adapter, log readers, live environment, recorded data."""

@@ -1,0 +1,47 @@
+"""Who plays: the loggers, the targets, and how each of them differs."""
+
+from __future__ import annotations
+
+from bench.errors import UnknownNameError
+from bench.task import PolicyCard
+from tasks.toy_chain.agents import TabularPolicy, Temper, log_table
+
+_TEMPERS = {
+    "novice": Temper(0.7),
+    "steady": Temper(2.0),
+    "skilled": Temper(3.5),
+    "zealot": Temper(9.0, bias=(1.0, 0, 0, 0, 0), noise=0.8, mix="b"),
+    "same": Temper(2.0),
+    "expert": Temper(7.0),
+    "careful": Temper(3.0, bias=(0, 0.8, 0, 0, 0), noise=0.5, mix="c"),
+    "hasty": Temper(2.5, bias=(1.5, -1.0, 0.3, 0.3, 0), mix="c"),
+    "random": Temper(0.0, noise=0.0),
+    "quitter": Temper(2.0, bias=(0, 0, 0, 0, 2.5)),
+    "color_blind": Temper(4.0, reads="nothing"),
+    "stayer": Temper(3.0, mix="d", never=("leave",)),
+    "opposite": Temper(5.0, mix="d", reads="reversed"),
+}
+LOGGERS = {"pooled": ("novice", "steady", "skilled"), "far": ("zealot",)}
+_DESCRIPTIONS = {
+    "same": "the logger 'steady' under another name: overlap is perfect with a third of the pooled log",
+    "expert": "nearly always does what is sensible",
+    "careful": "searches more than it needs to",
+    "hasty": "walks on and tries doors without searching",
+    "random": "all five actions equally likely",
+    "quitter": "often leaves early",
+    "color_blind": "plays well but does not read the color of the door",
+    "stayer": "never leaves, so logged episodes that left have weight zero",
+    "opposite": "reads the color as the other one: far from every logger",
+}
+TARGETS = tuple(PolicyCard(name, text, checkpoint=f"table:{name}") for name, text in _DESCRIPTIONS.items())
+
+
+def policy_named(name: str) -> TabularPolicy:
+    """A logger or target.
+
+    Raises:
+        UnknownNameError: there is none of this name.
+    """
+    if name not in _TEMPERS:
+        raise UnknownNameError("policy of toy_chain", name, _TEMPERS)
+    return TabularPolicy(name, log_table(_TEMPERS[name]))

@@ -1,0 +1,131 @@
+"""Language-model agents: what is sampled is what is scored."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from bench.agents.language_model import LanguageModel
+from bench.agents.lm_policy import LMPolicy
+from bench.agents.transcript import END, MAX_ACTION_TOKENS, Transcript, train_tokenizer
+from bench.data import Step, Trajectory
+from bench.policy import Context, log_prob, sample
+
+TEXTS = ["go to the kitchen", "open the red door", "You see a table, a lamp and 3 apples.", "focus on the lamp"]
+
+
+def explore(goal, observations):
+    return ("look around", "open the red door", f"turn {len(observations)}")
+
+
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def lm(request):
+    transcript = Transcript(train_tokenizer(TEXTS * 3, 320), max_observation_tokens=12)
+    with torch.random.fork_rng():
+        torch.random.manual_seed(0)
+        if request.param == "llama":
+            config = LlamaConfig(
+                vocab_size=transcript.vocabulary, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+                num_attention_heads=2, initializer_range=0.3, tie_word_embeddings=True,
+            )
+            return LanguageModel(LlamaForCausalLM(config), transcript)
+        config = GPT2Config(
+            vocab_size=transcript.vocabulary, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3, bos_token_id=1,
+            eos_token_id=4,
+        )
+        return LanguageModel(GPT2LMHeadModel(config), transcript)
+
+
+def play(policy, goals, seeds, lengths):
+    """Rolls a policy against canned observations; episode i ends after lengths[i] steps."""
+    session = policy.start(goals, seeds)
+    steps = [[] for _ in goals]
+    for t in range(max(lengths)):
+        shown = [f"You see {t} apples. " * (1 + (i + t) % 3) if t < n else None for i, n in enumerate(lengths)]
+        for i, decision in enumerate(session.step(shown)):
+            assert (decision is None) == (shown[i] is None)
+            if decision is not None:
+                steps[i].append(Step(shown[i], decision.action, 0.0, decision.tokens, decision.log_prob))
+    return [Trajectory(str(i), "x", g, tuple(s)) for i, (g, s) in enumerate(zip(goals, steps, strict=True))]
+
+
+GOALS = ["go to the kitchen", "find a lamp", "open the red door", "a"]
+
+
+@pytest.mark.parametrize(("temperature", "epsilon"), [(1.0, 0.0), (0.4, 0.0), (1.0, 0.3), (0.7, 1.0)])
+def test_sampled_log_probs_equal_rescored_ones(lm, temperature, epsilon):
+    policy = LMPolicy("p", lm, temperature, epsilon, explore)
+    episodes = play(policy, GOALS, [1, 2, 3, 4], [5, 1, 3, 4])
+    for episode, scored in zip(episodes, policy.log_prob_episodes(episodes), strict=True):
+        assert scored == pytest.approx([s.behavior_logp for s in episode.steps], abs=1e-4)
+
+
+def test_many_turns_squeeze_the_cache_without_changing_log_probs(lm):
+    policy = LMPolicy("p", lm)
+    lengths = [25, 24, 23, 22]
+    session_episodes = play(policy, GOALS, [5, 6, 7, 8], lengths)
+    for episode, scored in zip(session_episodes, policy.log_prob_episodes(session_episodes), strict=True):
+        assert scored == pytest.approx([s.behavior_logp for s in episode.steps], abs=1e-4)
+
+
+def test_an_episode_does_not_depend_on_its_batch(lm):
+    policy = LMPolicy("p", lm, 1.0, 0.2, explore)
+    together = play(policy, GOALS, [1, 2, 3, 4], [4, 4, 4, 4])
+    alone = play(policy, GOALS[2:3], [3], [4])
+    # the canned observations depend on the row, so compare the first decision, which sees the same text modulo row
+    one = policy.start(GOALS, [1, 2, 3, 4]).step(["You see a lamp."] * 4)[2]
+    other = policy.start(GOALS[2:3], [3]).step(["You see a lamp."])[0]
+    assert one.action == other.action and one.log_prob == pytest.approx(other.log_prob, abs=1e-5)
+    assert len(together) == 4 and len(alone) == 1
+
+
+def test_an_action_cut_by_the_cap_is_scored_without_its_end(lm):
+    policy = LMPolicy("p", lm)
+    episodes = play(policy, GOALS * 8, list(range(32)), [2] * 32)
+    cut = [s for e in episodes for s in e.steps if s.action_tokens[-1] != END]
+    assert cut and all(len(s.action_tokens) == MAX_ACTION_TOKENS for s in cut)
+    for episode, scored in zip(episodes, policy.log_prob_episodes(episodes), strict=True):
+        assert scored == pytest.approx([s.behavior_logp for s in episode.steps], abs=1e-4)
+
+
+def test_probabilities_of_one_token_actions_sum_to_less_than_one_and_match_frequencies(lm):
+    policy = LMPolicy("p", lm, 0.5)
+    context = Context("find a lamp", (), "You see a lamp.")
+    drawn = policy.next_actions([Trajectory("a", "x", context.goal, (Step(context.observation, "", 0.0),))], 3000, 0)[0][0]
+    names, counts = np.unique(drawn, return_counts=True)
+    top = np.argsort(counts)[-5:]
+    expected = np.exp(log_prob(policy, [context] * 5, [str(names[k]) for k in top]))
+    frequency = counts[top] / len(drawn)
+    error = np.sqrt(expected * (1 - expected) / len(drawn))
+    # canonical probability is a lower bound: another tokenization can decode to the same text
+    assert (frequency > expected - 4 * error).all()
+
+
+def test_the_mixture_is_a_logsumexp_over_whole_actions(lm):
+    base, mixed = LMPolicy("b", lm, 1.0), LMPolicy("m", lm, 1.0, 0.25, explore)
+    contexts = [Context("find a lamp", (("You see a lamp.", "go"),), "You see 3 apples.")] * 3
+    actions = ["look around", "turn 2", "turn 1"]
+    p, q = np.exp(log_prob(base, contexts, actions)), np.exp(log_prob(mixed, contexts, actions))
+    assert q == pytest.approx(0.75 * p + 0.25 * np.array([1 / 3, 1 / 3, 0.0]), rel=1e-5)
+
+
+def test_shared_pasts_share_their_next_actions(lm):
+    policy = LMPolicy("p", lm)
+    steps = (Step("You see a lamp.", "go", 0.0), Step("You see 3 apples.", "open", 0.0))
+    a, b = Trajectory("a", "x", "g", steps), Trajectory("b", "x", "g", steps)
+    c = Trajectory("c", "x", "g", (steps[0], Step("You see a table", "open", 0.0)))
+    first, second, third = policy.next_actions([a, b, c], 4, seed=3)
+    assert first == second and third[0] == first[0] and third[1] != first[1]
+    assert policy.next_actions([a, b, c], 4, seed=3)[2] == third
+
+
+def test_sample_answers_one_action_per_context(lm):
+    contexts = [Context("g", (("o", "go"),), "You see a lamp."), Context("g", (), "You see 3 apples.")]
+    assert len(sample(LMPolicy("p", lm), contexts, seed=0)) == 2
+
+
+def test_actions_too_long_to_be_written_are_impossible(lm):
+    long = "z q x " * 40
+    assert log_prob(LMPolicy("p", lm), [Context("g", (), "o")], [long])[0] == -np.inf
