@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.plan import Job, Selection
 
 Many = UseAppendAction[tuple[str, ...]]
+RESULTS = Path("results")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -35,15 +36,15 @@ class _Grid:
     """quick: 300 episodes, one seed, five targets per task. published: the grid behind the published leaderboard."""
     n: int | None = None
     """Episodes per block of the log; default: as the profile says."""
-    seeds: tuple[int, ...] = ()
-    """Which disjoint blocks of the log to use; default: as the profile says."""
-    results: Path = Path("results")
+    seed: UseAppendAction[tuple[int, ...]] = ()
+    """Which of the disjoint blocks of the log, counted from 0; default: as the profile says."""
+    results: Path = RESULTS
     """Folder of the results."""
 
     def selection(self) -> Selection:
         from bench.plan import Selection
 
-        return Selection(self.profile, self.task, self.estimator, self.policy, self.log, self.n, self.seeds)
+        return Selection(self.profile, self.task, self.estimator, self.policy, self.log, self.n, self.seed)
 
 
 @dataclass
@@ -86,7 +87,7 @@ class Run(_Grid):
 
     def _compute(self, jobs: list[Job], left: list[Job], workers: int) -> int:
         from bench.provenance import take_provenance
-        from bench.runner import run
+        from bench.runner import keep_truth, run
 
         total, count = (sum(len(job.cells) for job in part) for part in (jobs, left))
         print(f"{total} cells, {total - count} stored, {count} to compute")
@@ -121,7 +122,7 @@ def _same_command() -> str:
 class Report:
     """Write tables and plots from stored cells; computes no estimate."""
 
-    results: Path = Path("results")
+    results: Path = RESULTS
     """Folder of the results."""
 
     def main(self) -> int:
@@ -146,9 +147,9 @@ class Status(_Grid):
 
 @dataclass
 class List:
-    """List tasks, estimators with their parameters, or target policies."""
+    """List tasks, target policies, and estimators with their parameters."""
 
-    what: Positional[Literal["tasks", "estimators", "policies"]]
+    what: Positional[Literal["all", "tasks", "policies", "estimators"]] = "all"
     """What to list."""
     task: Many = ()
     """For policies: only those of this task."""
@@ -159,8 +160,12 @@ class List:
 
         if self.task and self.what != "policies":
             raise BenchError(f"list {self.what} takes no --task; it narrows `list policies`.")
-        texts = {"tasks": catalog.list_tasks, "estimators": catalog.list_estimators}
-        print(catalog.list_policies(self.task) if self.what == "policies" else texts[self.what]())
+        texts = {
+            "tasks": catalog.list_tasks,
+            "policies": lambda: catalog.list_policies(self.task),
+            "estimators": catalog.list_estimators,
+        }
+        print("\n\n".join(text() for what, text in texts.items() if self.what in (what, "all")))
         return 0
 
 
@@ -178,9 +183,9 @@ class Collect:
     """Processes with a live environment each."""
 
     def main(self) -> int:
-        from bench.collect import collect
+        from bench.collect import PARTS, collect
 
-        collect(self.task, out=self.out, parts=self.part, workers=self.workers)
+        collect(self.task, out=self.out, parts=self.part or PARTS, workers=self.workers)
         return 0
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -108,10 +107,15 @@ class Board:
         """Cells an estimator that supports everything would have."""
         return len(self.policies) * len(self.seeds)
 
-    @cached_property
+    @property
     def n_replicates(self) -> int:
-        """Replicates that every row has."""
-        return min(row.replicates.shape[-1] for row in self.rows.values())
+        """Bootstrap replicates of every cell."""
+        return next(iter(self.rows.values())).replicates.shape[-1]
+
+    @property
+    def label(self) -> str:
+        """Task, log and size in words."""
+        return f"{self.task}, {self.log} log, n = {self.n:,}"
 
 
 def current(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
@@ -196,7 +200,10 @@ def _board(records: list[Record], truths: dict[tuple[str, str], tuple[float, flo
     by_spec: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         by_spec[record.spec].append(record)
-    rows = {spec: _row(spec, group, policies, seeds, replicates) for spec, group in sorted(by_spec.items())}
+    drawn = {r.cell.key: replicates(r) for r in records if r.status == "done"}
+    size = min(map(len, drawn.values()), default=1)  # one column, one resample: for all rows alike
+    drawn = {key: np.where(np.isfinite(values[:size]), values[:size], np.nan) for key, values in drawn.items()}
+    rows = {spec: _row(spec, group, policies, seeds, drawn, size) for spec, group in sorted(by_spec.items())}
     return Board(
         task=first.task,
         log=first.log,
@@ -211,20 +218,21 @@ def _board(records: list[Record], truths: dict[tuple[str, str], tuple[float, flo
 
 
 def _row(
-    spec: str, records: list[Record], policies: tuple[str, ...], seeds: tuple[int, ...], replicates: Replicates
+    spec: str,
+    records: list[Record],
+    policies: tuple[str, ...],
+    seeds: tuple[int, ...],
+    drawn: Mapping[str, np.ndarray],
+    size: int,
 ) -> Row:
     shape = (len(seeds), len(policies))
-    at = {(r.cell.seed, r.cell.policy): (seeds.index(r.cell.seed), policies.index(r.cell.policy)) for r in records}
-    cells = [(at[r.cell.seed, r.cell.policy], r) for r in records]
-    drawn = [(i, replicates(r)) for i, r in cells if r.status == "done"]
-    size = min((len(values) for _, values in drawn), default=1)
+    cells = [((seeds.index(r.cell.seed), policies.index(r.cell.policy)), r) for r in records]
     resampled = np.full((*shape, size), np.nan)
-    for i, values in drawn:
-        resampled[i] = np.where(np.isfinite(values[:size]), values[:size], np.nan)
     status = np.full(shape, "missing", dtype="<U11")
     sampling = np.zeros(shape, dtype=bool)
     for i, record in cells:
         status[i], sampling[i] = record.status, record.interval == "sampling"
+        resampled[i] = drawn.get(record.cell.key, np.nan)
 
     def numbers(read: Callable[[Record], float | None]) -> np.ndarray:
         array = np.full(shape, np.nan)

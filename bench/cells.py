@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -31,7 +32,7 @@ class Cell(BaseModel):
     n_trajectories: int
     seed: int
 
-    @property
+    @cached_property
     def key(self) -> str:
         """First 16 hex digits of the hash of the identity."""
         text = json.dumps(self.model_dump(), sort_keys=True, allow_nan=False)

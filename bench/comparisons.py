@@ -12,8 +12,8 @@ from bench.board import Board, Row
 from bench.inference import Draws, Measured, measure
 from bench.stats import percentile_interval
 
-BASELINE = "behavior_average"
-"""The yardstick: who loses to it has no value. The one estimator that scoring knows by name."""
+BASELINE = "reference"
+"""Family of the yardstick: who loses to it has no value."""
 CLASSICAL = ("importance weighting", "direct", "doubly robust")
 COMPARED = {"mae": -1.0, "spearman": 1.0}
 """Compared metrics, and the sign of a difference that is an improvement."""
@@ -53,7 +53,7 @@ class Comparison:
 
 def baseline(board: Board) -> str | None:
     """The spec of the yardstick, or None where it has no estimate."""
-    specs = [spec for spec, row in board.rows.items() if row.name == BASELINE and row.done.any()]
+    specs = [spec for spec, row in board.rows.items() if row.family == BASELINE and row.done.any()]
     return min(specs, key=len, default=None)  # the plain spec, before its variants
 
 

@@ -57,11 +57,16 @@ class Draws:
 
 
 def draw(board: Board, n_draws: int) -> Draws:
-    """Bootstrap draws of a board, determined by its name alone."""
-    rng = rng_for("scoring", board.task, board.log, board.n)
+    """Bootstrap draws of a board, determined by names alone.
+
+    Boards of one task with the same policies draw the same policies and truths, as they share them, so that averages
+    over logs can be formed draw by draw.
+    """
     n_policies, n_seeds = len(board.policies), len(board.seeds)
-    policy = rng.integers(n_policies, size=(n_draws, n_policies))
-    truth = board.truth + board.stderr * rng.standard_normal((n_draws, n_policies))
+    shared = rng_for("scoring", board.task, *board.policies)
+    policy = shared.integers(n_policies, size=(n_draws, n_policies))
+    truth = board.truth + board.stderr * shared.standard_normal((n_draws, n_policies))
+    rng = rng_for("scoring", board.task, board.log, board.n)
     return Draws(
         policy=policy,
         truth=np.take_along_axis(truth, policy, axis=1),
@@ -103,16 +108,16 @@ def score_arrays(
     found["enough"] = (~np.isnan(estimates - truths)).sum(axis=-1) >= SMALLEST_RANKING
     if sweep is not None:
         rest = ranking(np.where(sweep, np.nan, estimates), np.where(sweep, np.nan, truths), stderrs, span)
-        found |= {name + WITHOUT_SWEEP: values if sweep.any() else values * np.nan for name, values in rest.items()}
+        found |= {name + WITHOUT_SWEEP: values for name, values in rest.items()}
     return found
 
 
-def measure(board: Board, row: Row, draws: Draws) -> dict[str, Measured]:
-    """Every metric of a row: per seed, then averaged over seeds, in the data and in each bootstrap draw."""
+def measure(board: Board, row: Row, draws: Draws | None) -> dict[str, Measured]:
+    """Every metric of a row: per seed, then averaged over seeds, in the data and in each bootstrap draw (if any)."""
     plug_in = _over_seeds(
         [score_arrays(x, board.truth, board.stderr, board.span, board.sweep) for x in row.value], METRICS
     )
-    resampled = _over_seeds(_resampled(board, row, draws), tuple(RANGES))
+    resampled = _over_seeds(_resampled(board, row, draws), tuple(RANGES)) if draws and row.done.any() else {}
     return {name: _measured(name, *plug_in[name], resampled.get(name, (None,))[0]) for name in METRICS}
 
 

@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from collections.abc import Iterator, Sequence
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bench.agents.recorded import RecordedPolicy, Recording
 from bench.canonical import read_log
-from bench.data import LoggedDataset
+from bench.data import LoggedDataset, Trajectory
 from bench.errors import DataError, UnknownNameError
 from bench.policy import Policy
 from bench.task import GroundTruth, PolicyCard, Task
@@ -50,7 +51,7 @@ class RecordedTask(Task):
         except FileNotFoundError:
             raise DataError(
                 f"task {self.name!r} has no recording at {path}. Check out the repository's recorded data, or make your "
-                f"own with `python run_bench.py collect --task {self.name}`."
+                f"own with `python run_bench.py collect {self.name}`."
             ) from None
         except json.JSONDecodeError as error:
             raise DataError(f"{path}, line {error.lineno}: {error.msg}. Restore the file from the repository.") from None
@@ -65,7 +66,7 @@ class RecordedTask(Task):
 
     def log_fingerprint(self, name: str) -> str:
         """Hash of the log and of everything the policies said about it; reads no episode."""
-        parts = [self._hash(f"{kind}/{name}.parquet") for kind in ("logs", "log_probs", "next_actions")]
+        parts = [file_hash(self._file(kind, name)) for kind in ("logs", "log_probs", "next_actions")]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
     def instances(self) -> Sequence[str]:
@@ -112,27 +113,24 @@ class RecordedTask(Task):
         transcript = Transcript.load(self.folder / "agents" / "tokenizer.json", limit)
         return LanguageModel.load(self.folder / "agents" / checkpoint, transcript)
 
-    def _recordings(self, policy: str) -> list[Recording]:
-        found = []
+    def _recordings(self, policy: str) -> Iterator[Recording]:
         for name in self.logs():
-            data = self.log(name)
-            episodes = {t.id: t for t in data.trajectories}
+            episodes = _by_id(self._file("logs", name))
             logp = pq.read_table(self._file("log_probs", name), columns=[policy])[policy].to_numpy()
-            split = np.split(logp.astype(float), data.columns.offsets[1:-1])
-            samples = self._samples(policy, name, data)
-            found.append(Recording(episodes, dict(zip(episodes, split, strict=True)), samples))
-        return found
+            split = np.split(logp.astype(float), self.log(name).columns.offsets[1:-1])
+            yield Recording(episodes, dict(zip(episodes, split, strict=True)), partial(self._samples, policy, name))
 
-    def _samples(self, policy: str, log: str, data: LoggedDataset) -> dict[str, list[tuple[str, ...]]] | None:
+    def _samples(self, policy: str, log: str) -> dict[str, list[tuple[str, ...]]] | None:
         """Recorded next actions of a policy, or None for policies (loggers) that have none."""
         path = self._file("next_actions", log)
         names = [c for c in pq.read_schema(path).names if c.rpartition("/")[0] == policy]
         if not names:
             return None
-        table = pq.read_table(path, columns=names)
-        steps = list(zip(*(table[c].to_pylist() for c in names), strict=True))
-        edges = data.columns.offsets
-        return {t.id: steps[a:b] for t, a, b in zip(data.trajectories, edges[:-1], edges[1:], strict=True)}
+        table = pq.read_table(path, columns=names, read_dictionary=names)  # so that equal actions are one object
+        steps = list(zip(*(_shared_texts(table[c]) for c in names), strict=True))
+        edges = self.log(log).columns.offsets
+        episodes = _by_id(self._file("logs", log))
+        return {i: steps[a:b] for i, a, b in zip(episodes, edges[:-1], edges[1:], strict=True)}
 
     def _file(self, kind: str, name: str) -> Path:
         if kind and name not in self.logs():
@@ -141,9 +139,6 @@ class RecordedTask(Task):
         if not path.exists():
             raise DataError(f"task {self.name!r}: {path} is missing. Restore it from the repository or run `collect`.")
         return path
-
-    def _hash(self, file: str) -> str:
-        return file_hash(self.folder / file)
 
 
 def file_hash(path: Path) -> str:
@@ -161,3 +156,15 @@ def _read_truth(path: Path) -> dict[str, np.ndarray]:
     table = pq.read_table(path)
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
+
+@lru_cache(maxsize=4)
+def _by_id(path: Path) -> dict[str, Trajectory]:
+    return {t.id: t for t in _read_log(path).trajectories}
+
+
+def _shared_texts(column: pa.ChunkedArray) -> list[str]:
+    """The texts of a dictionary-encoded column; equal ones are the same object."""
+    texts = []
+    for chunk in column.chunks:
+        texts += np.array(chunk.dictionary.to_pylist(), dtype=object)[chunk.indices.to_numpy()].tolist()
+    return texts

@@ -15,7 +15,7 @@ from types import TracebackType
 import numpy as np
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from bench import registry
+from bench import material, registry
 from bench.cells import Cell, Provenance, Record
 from bench.data import LoggedDataset
 from bench.errors import BenchError, UnsupportedError
@@ -29,7 +29,7 @@ from bench.provenance import source_hash
 from bench.rng import rng_for
 from bench.stats import bootstrap, percentile_interval
 from bench.store import Store
-from bench.task import Task
+from bench.task import GroundTruth, Task
 
 UNDEFINED_SHARE = 0.025
 """With more undefined resamples than one tail of the interval holds, the interval itself is undefined."""
@@ -57,6 +57,8 @@ def run(jobs: Sequence[Job], results: Path, provenance: Provenance, backend: Bac
     store = Store(results)
     store.check_writable()
     store.sweep()
+    for task in dict.fromkeys(job.task for job in jobs):
+        keep_truth(task, store)
     sources = {spec: source_hash(registry.parse_spec(spec)[0]) for spec in {job.spec for job in jobs}}
     waiting = dict(enumerate(jobs))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
@@ -107,31 +109,17 @@ def _run_numbered(
 
 def run_job(job: Job, store: Store, provenance: Provenance, events: Path = Path(os.devnull)) -> None:
     """Fits once, judges each policy of the job and stores a record for each as soon as it is known."""
-    task, data = _task(job.task), _block(job.task, job.log, job.n, job.seed)
-    judge = Judge(registry.make_estimator(job.spec), data, (job.task, job.log, job.n, job.seed), job.spec)
+    block = (job.task, job.log, job.n, job.seed)
+    task = material.task(job.task)
+    judge = Judge(registry.make_estimator(job.spec), material.block(*block), block, job.spec)
     with one_thread():
         for cell in job.cells:
             announce(events, what="cell", label=job.label(cell.policy))
-            record, replicates = _attempt(judge, task, cell)
+            record, replicates = _attempt(judge, cell)
             _add_truth(record, task)
             record.provenance = provenance
             store.save(record, replicates)
             announce(events, what="stored", key=cell.key, status=record.status)
-
-
-@functools.lru_cache(maxsize=1)  # jobs come sorted by task: one at a time is enough, and memory stays bounded
-def _task(name: str) -> Task:
-    return registry.task(name)
-
-
-@functools.lru_cache(maxsize=1)
-def _log(task: str, log: str) -> LoggedDataset:
-    return _task(task).log(log)
-
-
-@functools.lru_cache(maxsize=1)
-def _block(task: str, log: str, n: int, seed: int) -> LoggedDataset:
-    return _log(task, log).subset(n, seed)
 
 
 @dataclass
@@ -185,12 +173,12 @@ class Judge:
         self.fit_peak_mb = peak_mb()
 
 
-def _attempt(judge: Judge, task: Task, cell: Cell) -> tuple[Record, np.ndarray | None]:
+def _attempt(judge: Judge, cell: Cell) -> tuple[Record, np.ndarray | None]:
     """The cell boundary: whatever happens inside becomes a record."""
     record = Record(cell=cell, spec=judge.spec, status="done", family=judge.estimator.family)
     replicates = None
     try:
-        policy = task.policy(cell.policy)
+        policy = material.policy(*judge.block, cell.policy)
         judge.prepare(policy)
         reset_peak()
         begun = time.perf_counter()
@@ -229,8 +217,20 @@ def _add_truth(record: Record, task: Task) -> None:
     """Joined after the estimate is made; a policy whose truth nobody has measured keeps None."""
     card = next(card for card in task.targets() if card.name == record.cell.policy)
     record.policy_tags = ["epsilon_sweep"] if card.epsilon_sweep else []
+    truth = _truth(task, record.cell.policy)
+    if truth is not None:
+        record.truth, record.truth_stderr, record.truth_episodes = truth.mean, truth.stderr, truth.episodes
+
+
+def _truth(task: Task, policy: str) -> GroundTruth | None:
     try:
-        truth = task.truth(record.cell.policy)
+        return task.truth(policy)
     except UnsupportedError:
-        return
-    record.truth, record.truth_stderr, record.truth_episodes = truth.mean, truth.stderr, truth.episodes
+        return None
+
+
+def keep_truth(task_name: str, store: Store) -> None:
+    """Writes the on-policy returns of all targets of a task beside its cells, for the report."""
+    task = registry.task(task_name)
+    truths = (_truth(task, card.name) for card in task.targets())
+    store.save_truth(task_name, (truth for truth in truths if truth is not None))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import time
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from pydantic import ValidationError
 
 from bench.cells import Cell, Record
 from bench.errors import BenchError, DataError
+from bench.task import GroundTruth
 
 
 class StoreError(BenchError):
@@ -21,7 +24,7 @@ class StoreError(BenchError):
 
 
 class Store:
-    """The cells under `<results>/cells/<task>/<estimator>/<key>.json`, arrays in `<key>.npz`.
+    """The cells under `<results>/cells/<task>/<estimator>/<key>.json`, arrays in `<key>.npz`; truth in `<results>/truth`.
 
     The path is the identity, so two results folders copied over each other merge. Arrays are written first and the JSON
     last: a cell exists once its JSON does. Every file appears by `os.replace`, never half-written.
@@ -41,13 +44,12 @@ class Store:
 
     def load(self, cell: Cell) -> Record | None:
         """The stored record of a cell; None where there is none that can be used."""
-        path = self.path(cell)
-        return self._read(path) if path.exists() else None
+        return self._read(f"{self.cells}/{cell.task}/{cell.estimator}/{cell.key}.json", lambda found: found == cell or found.key == cell.key)
 
     def records(self) -> Iterator[Record]:
         """All readable records, in the order of their paths; what cannot be read is entered in `unreadable`."""
         for path in sorted(self.cells.glob("*/*/*.json")):
-            record = self._read(path)
+            record = self._read(str(path), lambda found, path=path: self.path(found) == path)
             if record is not None:
                 yield record
 
@@ -80,9 +82,33 @@ class Store:
         if replicates is not None:
             buffer = io.BytesIO()
             np.savez(buffer, replicates=np.asarray(replicates, dtype=np.float32))
-            self._write(path.with_suffix(".npz"), buffer.getvalue())
-        self._write(path, (record.model_dump_json(indent=1) + "\n").encode())
+            _write(path.with_suffix(".npz"), buffer.getvalue())
+        _write(path, (record.model_dump_json(indent=1) + "\n").encode())
         return path
+
+    def save_truth(self, task: str, truths: Iterable[GroundTruth]) -> None:
+        """Keeps the on-policy returns of a task's targets for the report, which asks no task.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        content = {
+            truth.policy: {
+                "mean": truth.mean,
+                "stderr": truth.stderr,
+                "returns": truth.returns.tolist(),
+                "instances": truth.instance.tolist(),
+            }
+            for truth in truths
+        }
+        _write(self._truth_path(task), (json.dumps(content, allow_nan=False) + "\n").encode())
+
+    def has_truth(self, task: str, policies: Collection[str]) -> bool:
+        """Whether the truth of all these policies is kept, and readable."""
+        try:
+            return set(policies) <= set(json.loads(self._truth_path(task).read_bytes()))
+        except (OSError, ValueError, TypeError):
+            return False
 
     def check_writable(self) -> None:
         """Finds out before hours of work whether results can be kept.
@@ -91,23 +117,33 @@ class Store:
             StoreError: they cannot.
         """
         probe = self.cells / f"probe.{os.getpid()}"
-        self._write(probe, b"")
+        _write(probe, b"")
         probe.unlink()
 
     def forget(self, cells: Iterable[Cell]) -> int:
-        """Removes stored cells so that they are computed anew; returns how many there were."""
+        """Removes stored cells so that they are computed anew; returns how many there were.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
         known = [p for p in map(self.path, cells) if p.exists()]
         for path in known:
-            path.unlink()
-            path.with_suffix(".npz").unlink(missing_ok=True)
+            with _explained(path):
+                path.unlink()
+                path.with_suffix(".npz").unlink(missing_ok=True)
         return len(known)
 
     def set_aside(self) -> list[Path]:
-        """Renames the unreadable files met so far to `*.corrupt`; returns their new paths."""
+        """Renames the unreadable files met so far to `*.corrupt`; returns their new paths.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
         moved = []
         for path in self.unreadable:
             moved.append(path.with_name(path.name + ".corrupt"))
-            os.replace(path, moved[-1])
+            with _explained(path):
+                os.replace(path, moved[-1])
         self.unreadable.clear()
         return moved
 
@@ -117,43 +153,58 @@ class Store:
 
     def sweep(self, older_than: float = 3600.0) -> None:
         """Removes the temporary files of killed processes, if last touched more than `older_than` seconds ago."""
-        for path in self.cells.rglob("*.tmp"):
+        for path in self.results.rglob("*.tmp"):
             try:
                 if time.time() - path.stat().st_mtime >= older_than:
                     path.unlink()
             except FileNotFoundError:  # its writer has just renamed it
                 continue
 
-    def _read(self, path: Path) -> Record | None:
+    def _truth_path(self, task: str) -> Path:
+        return self.results / "truth" / f"{task}.json"
+
+    def _read(self, path: str, belongs: Callable[[Cell], bool]) -> Record | None:
+        """The record in a file. Strings instead of paths, because a finished leaderboard has some ten thousand of them."""
         try:
-            record = Record.model_validate_json(path.read_bytes())
+            with open(path, "rb") as file:
+                record = Record.model_validate_json(file.read())
+        except FileNotFoundError:
+            return None
         except (ValidationError, OSError) as error:
             first = error.errors()[0] if isinstance(error, ValidationError) else None
-            self.unreadable[path] = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip() if first else str(error)
+            self.unreadable[Path(path)] = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip() if first else str(error)
             return None
-        if self.path(record.cell) != path:
-            self.unreadable[path] = f"holds the record of another cell ({record.cell.key})"
+        if not belongs(record.cell):
+            self.unreadable[Path(path)] = f"holds the record of another cell ({record.cell.key})"
             return None
-        if record.status == "done" and not path.with_suffix(".npz").exists():
-            self.unreadable[path] = "the .npz beside it is missing"
+        if record.status == "done" and not os.path.exists(f"{path.removesuffix('.json')}.npz"):
+            self.unreadable[Path(path)] = "the .npz beside it is missing"
             return None
         return record
 
-    def _write(self, path: Path, content: bytes) -> None:
-        temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with _explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.replace(temporary, path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {path}: {error.strerror or error}. Free some space, or make the folder writable, or choose "
-                "another one with --results. What was finished before is kept; the same command goes on from there."
-            ) from error
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turns a refusal of the file system into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}. Free some space, or make the folder writable, or choose "
+            "another one with --results. What was finished before is kept; the same command goes on from there."
+        ) from error

@@ -1,138 +1,29 @@
-"""Fitted Q evaluation on text, shared by every estimator that needs the target policy's Q.
-
-The regressor is an averager: extremely randomized trees whose structure is grown once from the log (on reward,
-return-to-go and ending, so it depends on no policy), after which Q is a leaf mean. Evaluating a policy is then a short
-iteration of two sparse matrix products. Averagers cannot diverge (Gordon 1995), which linear and neural regressions
-with bootstrapped targets can, and Q stays within the range of returns seen. Ernst, Geurts & Wehenkel 2005 freeze their
-trees for the same reason (section 4.4).
-"""
+"""Fitted Q evaluation on text, shared by every estimator that needs the target policy's Q."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.ensemble import ExtraTreesRegressor
 
 from bench.data import LoggedDataset
-from bench.errors import DataError
+from bench.errors import BenchError
 from bench.estimator import Estimator
-from bench.policy import Policy
-from estimators._features import HASHING, StepFeatures
-
-
-@dataclass(frozen=True)
-class TargetActions:
-    """What the target policy would do at the logged steps; equal samples at a step are merged.
-
-    Attributes:
-        step: (m,) logged step of each candidate.
-        actions: m texts.
-        probability: (m,) share of the samples at that step; sums to 1 within each step.
-    """
-
-    step: np.ndarray
-    actions: Sequence[str]
-    probability: np.ndarray
-
-
-def sample_target_actions(policy: Policy, data: LoggedDataset, n: int, rng: np.random.Generator) -> TargetActions:
-    """Asks the policy for `n` actions at every logged step."""
-    sampled = policy.next_actions(data.trajectories, n, int(rng.integers(2**63)))
-    steps = [actions for episode in sampled for actions in episode]
-    if len(steps) != len(data.columns.rewards) or any(len(actions) == 0 for actions in steps):
-        raise DataError(f"policy {policy.name!r}: next_actions must return actions for every step of every episode.")
-    share: dict[tuple[int, str], float] = {}
-    for i, actions in enumerate(steps):
-        for action in actions:
-            share[i, action] = share.get((i, action), 0.0) + 1 / len(actions)
-    step, texts = zip(*share, strict=True)
-    return TargetActions(np.array(step), texts, np.array(list(share.values())))
-
-
-class Trees:
-    """Averager over text features."""
-
-    def __init__(self, encoder: str, size: int, trees: int, min_leaf: int):
-        self.features = StepFeatures(encoder, size)
-        self.trees = trees
-        self.min_leaf = min_leaf
-
-    def fit(self, data: LoggedDataset, episodes: np.ndarray, rng: np.random.Generator) -> sp.csr_matrix:
-        """Grows the trees on some episodes; returns the (S_train, leaves) membership of their steps."""
-        columns = data.columns
-        self.features.fit(data, episodes, rng)
-        rows = np.flatnonzero(np.isin(columns.episode, episodes))
-        self.forest_ = ExtraTreesRegressor(
-            self.trees, min_samples_leaf=self.min_leaf, max_features=1 / 3, random_state=int(rng.integers(2**31)), n_jobs=1
-        )
-        inputs = self.features.pairs(rows, [self.features.actions_[i] for i in rows])
-        self.forest_.fit(inputs, _structure_targets(data)[rows])
-        self.first_leaf_ = np.concatenate([[0], np.cumsum([t.tree_.node_count for t in self.forest_.estimators_])])
-        return self._membership(inputs)
-
-    def query(self, step: np.ndarray, actions: Sequence[str]) -> sp.csr_matrix:
-        """(m, leaves) weights with which leaf means make up the Q of each pair."""
-        return self._membership(self.features.pairs(step, actions))
-
-    def _membership(self, inputs: np.ndarray) -> sp.csr_matrix:
-        leaves = self.forest_.apply(inputs) + self.first_leaf_[:-1]  # (m, trees)
-        m, trees = leaves.shape
-        data = np.full(m * trees, 1 / trees)
-        return sp.csr_matrix((data, leaves.ravel(), np.arange(m + 1) * trees), shape=(m, self.first_leaf_[-1]))
-
-
-class Table:
-    """Averager over cells of equal (goal, observation, action, turn): ordinary tabular evaluation.
-
-    A pair that was never logged falls back to the mean of its (goal, observation, turn), then of its turn, then of all.
-    """
-
-    def fit(self, data: LoggedDataset, episodes: np.ndarray, rng: np.random.Generator) -> sp.csr_matrix:
-        """Names the cells of some episodes; returns the (S_train, cells) membership of their steps."""
-        self.goals_ = [t.goal for t in data.trajectories for _ in t.steps]
-        self.observations_ = [s.observation for t in data.trajectories for s in t.steps]
-        actions = [s.action for t in data.trajectories for s in t.steps]
-        self.turn_ = data.columns.turn
-        rows = np.flatnonzero(np.isin(data.columns.episode, episodes))
-        self.cells_: dict[tuple, int] = {}
-        cells = [[self.cells_.setdefault(k, len(self.cells_)) for k in self._levels(i, actions[i])] for i in rows]
-        ones = np.ones(4 * len(rows))
-        members = (ones, np.array(cells).ravel(), np.arange(len(rows) + 1) * 4)
-        return sp.csr_matrix(members, shape=(len(rows), len(self.cells_)))
-
-    def query(self, step: np.ndarray, actions: Sequence[str]) -> sp.csr_matrix:
-        """(m, cells) weights: 1 for the finest cell that is known."""
-        found = [
-            next(self.cells_[k] for k in self._levels(i, a) if k in self.cells_) for i, a in zip(step, actions, strict=True)
-        ]
-        m = len(found)
-        return sp.csr_matrix((np.ones(m), np.array(found), np.arange(m + 1)), shape=(m, len(self.cells_)))
-
-    def _levels(self, i: int, action: str) -> list[tuple]:
-        state = (self.goals_[i], self.observations_[i], int(self.turn_[i]))
-        return [(*state, action), state, (state[2],), ()]
-
-
-def _structure_targets(data: LoggedDataset) -> np.ndarray:
-    """(S, 3) standardized reward, discounted return-to-go and ending, which the trees split on."""
-    columns = data.columns
-    discounted = columns.rewards * data.gamma**columns.turn
-    total = np.cumsum(discounted)
-    to_go = total[columns.offsets[1:] - 1][columns.episode] - total + discounted
-    last = np.zeros(len(total))
-    last[columns.offsets[1:] - 1] = 1.0
-    targets = np.stack([columns.rewards, to_go / data.gamma**columns.turn, last], axis=1)
-    spread = targets.std(axis=0)
-    return (targets - targets.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
+from estimators._averagers import Averager, Table, TargetActions, Trees
+from estimators._features import HASHING, Candidates, LogTexts
 
 
 @dataclass(frozen=True)
 class QValues:
-    """Q of the logged action and V at every logged step, (S,) each; `residual` (S,) is target minus Q."""
+    """What is known of a policy at every logged step.
+
+    Attributes:
+        q: (S,) Q of the logged action.
+        v: (S,) mean of Q over the policy's actions.
+        target: (S,) r + gamma V(next), V = 0 after the last step of an episode.
+    """
 
     q: np.ndarray
     v: np.ndarray
@@ -152,7 +43,7 @@ class FittedQ:
     the targets are renewed `horizon` times, so Q counts at most `horizon` rewards; the turn is a feature.
     """
 
-    def __init__(self, averager: Trees | Table):
+    def __init__(self, averager: Averager):
         self.averager = averager
 
     def fit(self, data: LoggedDataset, episodes: np.ndarray, rng: np.random.Generator) -> FittedQ:
@@ -163,38 +54,82 @@ class FittedQ:
         """
         self.data_ = data
         self.rows_ = np.flatnonzero(np.isin(data.columns.episode, episodes))
-        members = self.averager.fit(data, episodes, rng).astype(bool).astype(float).T.tocsr()  # (leaves, S_train)
-        size = np.asarray(members.sum(axis=1)).ravel()
-        self.leaf_mean_ = sp.diags(1 / np.maximum(size, 1)) @ members
-        every = np.arange(len(data.columns.rewards))
-        self.logged_ = self.averager.query(every, [s.action for t in data.trajectories for s in t.steps])
+        self.mean_ = leaf_means(self.averager.fit(data, episodes, rng))
+        self.logged_ = self.averager.logged()
         return self
 
-    def evaluate(self, actions: TargetActions) -> QValues:
+    def evaluate(self, actions: TargetActions, candidates: Candidates) -> Evaluation:
         """Q and V of the policy that `actions` were sampled from, at every logged step."""
-        data, rewards = self.data_, self.data_.columns.rewards
-        count = len(rewards)
-        mix = sp.csr_matrix((actions.probability, (actions.step, np.arange(len(actions.step)))), (count, len(actions.step)))
-        value = mix @ self.averager.query(actions.step, actions.actions)  # (S, leaves): V = value @ leaf
+        data = self.data_
+        count = len(data.columns.rewards)
+        value = actions.mixture @ self.averager.query(candidates)  # (S, leaves): V = value @ leaf
         goes_on = np.ones(count)
         goes_on[data.columns.offsets[1:] - 1] = 0.0
         following = sp.diags(goes_on) @ value[np.minimum(np.arange(count) + 1, count - 1)]
-        bootstrapped = self.leaf_mean_ @ following[self.rows_]  # (leaves, leaves)
-        immediate = self.leaf_mean_ @ rewards[self.rows_]
-        leaf = np.zeros(len(immediate))
+        rewards, train = data.columns.rewards[self.rows_], following[self.rows_]
+        leaves = [np.zeros(self.mean_.shape[0])]
         for _ in range(data.horizon):
-            leaf, previous = immediate + data.gamma * (bootstrapped @ leaf), leaf
-            if np.abs(leaf - previous).max() <= 1e-12 * max(1.0, np.abs(leaf).max()):
+            leaves.append(self.mean_ @ (rewards + data.gamma * (train @ leaves[-1])))
+            if np.abs(leaves[-1] - leaves[-2]).max() <= 1e-12 * max(1.0, np.abs(leaves[-1]).max()):
                 break
-        return QValues(self.logged_ @ leaf, value @ leaf, rewards + data.gamma * (following @ leaf))
+        last = leaves[-1]
+        target = data.columns.rewards + data.gamma * (following @ last)
+        return Evaluation(self, QValues(self.logged_ @ last, value @ last, target), leaves, value, train)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One policy's Q, and the way it was reached.
+
+    Attributes:
+        fitted: what was learned from the log.
+        values: Q and V.
+        leaves: leaf values after 0, 1, ... iterations.
+        value: (S, leaves) weights of leaf values in V.
+        train: (S_train, leaves) weights of leaf values in V(next) of the steps learned from.
+    """
+
+    fitted: FittedQ
+    values: QValues
+    leaves: list[np.ndarray]
+    value: sp.csr_matrix
+    train: sp.csr_matrix
+
+    def influence(self) -> np.ndarray:
+        """(n,) derivative of the mean start value by how often each episode counts in the regression.
+
+        Exact for the iteration with its leaves held fixed, by one backward pass through it; sums to 0. With it, the
+        bootstrap of a fitted Q needs no refit, to first order (Hao et al. 2021, arXiv 2102.03607, bootstrap the refit).
+        """
+        fitted, data = self.fitted, self.fitted.data_
+        starts = data.columns.offsets[:-1]
+        rewards, transposed, onward = data.columns.rewards[fitted.rows_], fitted.mean_.T.tocsr(), self.train.T.tocsr()
+        weight = np.asarray(self.value[starts].mean(axis=0)).ravel()  # of each leaf in the mean start value
+        scale = np.abs(weight).max()
+        total = np.zeros(len(fitted.rows_))
+        for k in range(data.horizon):
+            before, after = (self.leaves[min(data.horizon - k - j, len(self.leaves) - 1)] for j in (1, 0))
+            spread = transposed @ weight
+            total += spread * (rewards + data.gamma * (self.train @ before)) - transposed @ (weight * after)
+            weight = data.gamma * (onward @ spread)
+            if np.abs(weight).max() <= 1e-12 * scale:
+                break
+        return np.bincount(data.columns.episode[fitted.rows_], weights=total, minlength=len(data))
+
+
+def leaf_means(membership: sp.csr_matrix) -> sp.csr_matrix:
+    """(m, leaves) membership of steps -> (leaves, m) matrix that averages over the members of each leaf."""
+    members = membership.astype(bool).astype(float).T.tocsr()
+    size = np.asarray(members.sum(axis=1)).ravel()
+    return sp.diags(1 / np.maximum(size, 1)) @ members
 
 
 @dataclass
-class FittedQEstimator(Estimator):
-    """Hyper-parameters of the shared fitted Q evaluation; base of the estimators that use it."""
+class TextRegression(Estimator):
+    """Hyper-parameters of the shared regression on text; base of the estimators that use it."""
 
     representation: Literal["text", "table"] = "text"
-    """What Q sees: text features through trees, or cells of equal (goal, observation, action, turn)."""
+    """What the regression sees: text features through trees, or cells of equal (goal, observation, action, turn)."""
     encoder: str = HASHING
     """Text encoder: hashed tf-idf, or the name of a sentence-transformers model (extra [text])."""
     dimensions: int = 32
@@ -206,16 +141,35 @@ class FittedQEstimator(Estimator):
     n_actions: int = 4
     """Actions sampled from the policy at every logged step."""
 
-    def fitted_q(self, data: LoggedDataset, episodes: np.ndarray, rng: np.random.Generator) -> FittedQ:
-        """A Q learned from some episodes of the log."""
-        table = self.representation == "table"
-        averager = Table() if table else Trees(self.encoder, self.dimensions, self.trees, self.min_leaf)
-        return FittedQ(averager).fit(data, episodes, rng)
+    def log_texts(self, data: LoggedDataset) -> LogTexts:
+        """The texts of a log; shared by all regressions on it."""
+        for name in ("dimensions", "trees", "min_leaf", "n_actions"):
+            if getattr(self, name) < 1:
+                raise BenchError(f"{self.name}: {name} must be at least 1, not {getattr(self, name)}.")
+        return LogTexts(data, self.encoder)
+
+    def averager(self, texts: LogTexts) -> Averager:
+        """An unfitted regressor."""
+        if self.representation == "table":
+            return Table(texts)
+        return Trees(texts, self.dimensions, self.trees, self.min_leaf)
 
 
-def held_out_diagnostics(values: QValues, held_out: np.ndarray) -> dict[str, float]:
-    """Root mean square Bellman residual on held-out steps (S,) bool, and the share of target variance explained."""
-    residual, target = values.residual[held_out], values.target[held_out]
-    spread = target.var()
-    explained = 1 - (residual**2).mean() / spread if spread > 1e-12 else np.nan
-    return {"bellman_rmse": float(np.sqrt((residual**2).mean())), "bellman_r2": float(explained)}
+def regression_diagnostics(values: QValues, texts: LogTexts, actions: TargetActions) -> dict[str, float]:
+    """How well Q satisfies its own equation, and how far it has to reach beyond the log.
+
+    Keys: `bellman_rmse`, root mean square of r + gamma V(next) - Q over logged steps; `bellman_r2`, the share of the
+    variance of r + gamma V(next) that Q explains; `new_action_share`, probability that the policy's action was never
+    logged under the same goal and observation.
+    """
+    spread = values.target.var()
+    square = (values.residual**2).mean()
+    goal, observation = texts.goal.code.tolist(), texts.observation.code.tolist()
+    known = set(zip(goal, observation, texts.actions, strict=True))
+    asked = zip(actions.step.tolist(), actions.actions, strict=True)
+    new = np.array([(goal[i], observation[i], action) not in known for i, action in asked])
+    return {
+        "bellman_rmse": float(np.sqrt(square)),
+        "bellman_r2": float(1 - square / spread) if spread > 1e-12 else np.nan,
+        "new_action_share": float(actions.probability @ new) / actions.steps,
+    }

@@ -105,13 +105,15 @@ class LMPolicy:
             rows = [k for k, node in enumerate(places) if node is not None]
             if not rows:
                 continue
-            rngs = [[rng_for("next action", seed, work[row][0].id, turn, j) for j in range(n)] for row in live]
-            written = batch.write(rngs, self.temperature)
-            for k in rows:
+            rngs = [[rng_for("next action", seed, work[live[k]][0].id, turn, j) for j in range(n)] for k in rows]
+            writer = batch if len(rows) == len(live) else batch.branch(rows)
+            for k, drawn, streams in zip(rows, writer.write(rngs, self.temperature), rngs, strict=True):
                 trajectory = work[live[k]][0]
                 seen = [s.observation for s in trajectory.steps[: turn + 1]]
-                texts = [self.lm.transcript.decode(ids) for ids, _ in written[k]]
-                sampled[places[k]] = tuple(self._explored(trajectory.goal, seen, x, r) for x, r in zip(texts, rngs[k]))
+                texts = [self.lm.transcript.decode(ids) for ids, _ in drawn]
+                sampled[places[k]] = tuple(
+                    self._explored(trajectory.goal, seen, text, rng) for text, rng in zip(texts, streams, strict=True)
+                )
         return sampled
 
     def _explored(self, goal: str, seen: Sequence[str], text: str, rng: np.random.Generator) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,24 +19,31 @@ class Recording:
     Attributes:
         episodes: the log's episodes by id.
         log_probs: (T,) log-probabilities by episode id.
-        next_actions: by episode id, for each step the sampled next actions; None where they were not recorded.
+        read_next_actions: reads `next_actions`; called when an estimator first asks, because most never do.
     """
 
     episodes: dict[str, Trajectory]
     log_probs: dict[str, np.ndarray]
-    next_actions: dict[str, list[tuple[str, ...]]] | None
+    read_next_actions: Callable[[], dict[str, list[tuple[str, ...]]] | None]
+
+    @cached_property
+    def next_actions(self) -> dict[str, list[tuple[str, ...]]] | None:
+        """By episode id, for each step the sampled next actions; None where they were not recorded."""
+        return self.read_next_actions()
 
 
 class RecordedPolicy:
     """Serves recorded episodes from disk and everything else from the model, which is loaded at first need.
 
     Both are the same quantity; an episode that differs in any way from the recorded one of its id goes to the model.
+    Recordings are read one after the other, until one holds the episode asked for, and kept.
     """
 
-    def __init__(self, name: str, recordings: Callable[[], Sequence[Recording]], load: Callable[[], Policy]):
+    def __init__(self, name: str, recordings: Callable[[], Iterable[Recording]], load: Callable[[], Policy]):
         self.name = name
-        self._load_recordings, self._load_policy = recordings, load
-        self._recordings: Sequence[Recording] | None = None
+        self._recordings, self._load_policy = recordings, load
+        self._read: list[Recording] = []
+        self._unread: Iterator[Recording] | None = None
         self._policy: Policy | None = None
 
     @property
@@ -69,12 +77,16 @@ class RecordedPolicy:
 
     def __getstate__(self) -> dict:
         """Travels to workers without what was loaded."""
-        return {**self.__dict__, "_recordings": None, "_policy": None}
+        return {**self.__dict__, "_read": [], "_unread": None, "_policy": None}
 
     def _find(self, trajectory: Trajectory) -> Recording | None:
-        if self._recordings is None:
-            self._recordings = self._load_recordings()
-        for recording in self._recordings:
+        for recording in self._read:
+            if recording.episodes.get(trajectory.id) == trajectory:
+                return recording
+        if self._unread is None:
+            self._unread = iter(self._recordings())
+        for recording in self._unread:
+            self._read.append(recording)
             if recording.episodes.get(trajectory.id) == trajectory:
                 return recording
         return None

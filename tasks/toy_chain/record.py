@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,10 +13,11 @@ from bench.data import LoggedDataset, Step, Trajectory
 from bench.rng import rng_for, seed_for
 from bench.task import GroundTruth
 from tasks.toy_chain.exact import ExactQ
-from tasks.toy_chain.roster import LOGGERS, policy_named
-from tasks.toy_chain.world import HORIZON, INSTANCES, ToyChainEnvironment
+from tasks.toy_chain.roster import LOGGERS, TEMPERS, policy_named
+from tasks.toy_chain.world import DOOR_REWARD, HORIZON, INSTANCES, KEY_REWARD, SECOND_SEARCH, ToyChainEnvironment
 
 ENVIRONMENT = "toy_chain 1"
+"""Counts the versions of world, agents and recording; stored results belong to one. Bump it when any of them changes."""
 LOG_EPISODES = 3000
 TRUTH_EPISODES_PER_INSTANCE = 60
 
@@ -42,6 +44,12 @@ def play(logger: str, instances: Sequence[str], purpose: str) -> list[Trajectory
         Trajectory(ids[i], instances[i], starts[i][0], tuple(steps[i]), final[i], seen[i] is None, seen[i] is not None, logger)
         for i in range(len(ids))
     ]
+
+
+def fingerprint(log: str) -> str:
+    """What identifies a log without drawing it: its name, the version, and every number that may be turned."""
+    numbers = [HORIZON, KEY_REWARD, DOOR_REWARD, SECOND_SEARCH, INSTANCES, LOGGERS, TEMPERS, LOG_EPISODES]
+    return hashlib.sha256(repr([ENVIRONMENT, log, *numbers]).encode()).hexdigest()[:16]
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from bench.errors import UnknownNameError
 from bench.task import PolicyCard
 from tasks.toy_chain.agents import TabularPolicy, Temper, log_table
 
-_TEMPERS = {
+TEMPERS = {
     "novice": Temper(0.7),
     "steady": Temper(2.0),
     "skilled": Temper(3.5),
@@ -42,6 +42,6 @@ def policy_named(name: str) -> TabularPolicy:
     Raises:
         UnknownNameError: there is none of this name.
     """
-    if name not in _TEMPERS:
-        raise UnknownNameError("policy of toy_chain", name, _TEMPERS)
-    return TabularPolicy(name, log_table(_TEMPERS[name]))
+    if name not in TEMPERS:
+        raise UnknownNameError("policy of toy_chain", name, TEMPERS)
+    return TabularPolicy(name, log_table(TEMPERS[name]))

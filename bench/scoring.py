@@ -1,0 +1,148 @@
+"""From stored cells to scored boards: everything tables and figures show is computed here, once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from bench.board import Board, Row, boards
+from bench.ceiling import Ceiling, ceilings
+from bench.comparisons import Comparison, compare
+from bench.coverage import Coverage, coverage
+from bench.errors import BenchError
+from bench.inference import Measured, draw, measure
+from bench.reference import RealEpisodes, real_episodes
+from bench.store import Store
+
+DRAWS = 1000
+"""Bootstrap draws behind every interval of the leaderboard."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One board with its scores.
+
+    Attributes:
+        table: metrics by estimator spec; coverage: of its intervals, likewise.
+        ceilings: what a perfect estimator would score, by metric.
+        comparisons: paired differences; empty on boards that only feed the size curve.
+        real: the error of m real episodes, where the on-policy returns are known.
+        main: shown in the leaderboard (of several log sizes, the one with the most estimates).
+    """
+
+    board: Board
+    table: Mapping[str, Mapping[str, Measured]]
+    coverage: Mapping[str, Coverage]
+    ceilings: Mapping[str, Ceiling | None]
+    comparisons: tuple[Comparison, ...]
+    real: RealEpisodes | None
+    main: bool
+
+    @cached_property
+    def order(self) -> tuple[str, ...]:
+        """Specs from best to worst: smallest error first, then those that miss cells, then those without an estimate."""
+
+        def place(spec: str) -> tuple[bool, bool, float, str]:
+            mae = self.table[spec]["mae"].value
+            return mae is None, not self.complete(spec), mae or 0.0, spec
+
+        return tuple(sorted(self.table, key=place))
+
+    def complete(self, spec: str) -> bool:
+        """The estimator has an estimate for every cell of the board."""
+        return bool(self.board.rows[spec].done.all())
+
+    def count(self, spec: str, status: str = "done") -> int:
+        """Cells of an estimator with this status."""
+        return int((self.board.rows[spec].status == status).sum())
+
+    def real_episodes_worth(self, spec: str) -> int | None:
+        """How many real episodes of each target give the same error; None where unknown or beyond what was measured."""
+        mae = self.table[spec]["mae"].value
+        return None if mae is None or self.real is None else self.real.break_even(mae, self.board.policies)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All boards of a results folder, sorted by task, log and size, and what a reader must be told about the cells."""
+
+    standings: tuple[Standing, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def main(self) -> tuple[Standing, ...]:
+        """The boards of the leaderboard, one per task and log."""
+        return tuple(s for s in self.standings if s.main)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, sorted."""
+        return tuple(sorted({s.board.task for s in self.standings}))
+
+    @property
+    def families(self) -> dict[str, str]:
+        """Family of every spec."""
+        return {spec: row.family for s in self.standings for spec, row in s.board.rows.items()}
+
+
+def score(results_dir: Path, n_draws: int = DRAWS) -> Scores:
+    """Scores all stored cells.
+
+    Args:
+        n_draws: bootstrap draws; 0 for plug-in values without intervals and comparisons (for a quick look).
+
+    Raises:
+        BenchError: the folder holds no cell that can be scored.
+        DataError: a file in it is damaged.
+    """
+    store = Store(results_dir)
+    found, notes = boards(store.records(), store.replicates)
+    notes += [f"{path} cannot be read and was left out: {why}" for path, why in sorted(store.unreadable.items())]
+    if not found:
+        raise BenchError(
+            f"{store.cells} holds no cell that can be scored. {' '.join(notes)} Run `python run_bench.py run --results "
+            f"{store.results}` first, or name another folder with --results."
+        )
+    shown = _main_boards(found)
+    real = {task: real_episodes(store.results, task) for task in sorted({b.task for b in found})}
+    return Scores(tuple(_standing(b, i in shown, real[b.task], n_draws) for i, b in enumerate(found)), tuple(notes))
+
+
+def _main_boards(found: list[Board]) -> Collection[int]:
+    """Positions of the boards to show: of each task and log the size with the most estimates, the largest among equals."""
+    best: dict[tuple[str, str], tuple[int, int, int]] = {}
+    for i, board in enumerate(found):
+        key, size = (board.task, board.log), sum(int(row.done.sum()) for row in board.rows.values())
+        best[key] = max(best.get(key, (-1, -1, -1)), (size, board.n, i))
+    return {i for _, _, i in best.values()}
+
+
+def _standing(board: Board, main: bool, real: RealEpisodes | None, n_draws: int) -> Standing:
+    draws = draw(board, n_draws) if n_draws else None
+    table = {spec: measure(board, row, draws) for spec, row in board.rows.items()}
+    return Standing(
+        board=board,
+        table=table,
+        coverage={spec: coverage(board, row) for spec, row in board.rows.items()},
+        ceilings=ceilings(board),
+        comparisons=tuple(compare(board, table, draws)) if main and draws else (),
+        real=real,
+        main=main,
+    )
+
+
+def median_of(values: np.ndarray) -> float | None:
+    """Median of what is known; None where nothing is."""
+    known = values[~np.isnan(values)]
+    return float(np.median(known)) if len(known) else None
+
+
+def cost_seconds(row: Row) -> float | None:
+    """Median seconds to fit plus median seconds to judge one policy."""
+    parts = [median_of(row.fit_seconds), median_of(row.estimate_seconds)]
+    known = [x for x in parts if x is not None]
+    return sum(known) if known else None
