@@ -15,6 +15,7 @@ from tyro.conf import FlagCreatePairsOff, Positional, UseAppendAction, subcomman
 
 if TYPE_CHECKING:
     from bench.plan import Job, Selection
+    from bench.store import Store
 
 Many = UseAppendAction[tuple[str, ...]]
 RESULTS = Path("results")
@@ -70,27 +71,36 @@ class Run(_Grid):
         from bench.timings import forecast
 
         if self.workers is not None and (self.backend == "serial" or self.workers < 1):
-            raise BenchError(f"--workers {self.workers} with --backend {self.backend}: give at least 1, and only with loky.")
+            raise BenchError(
+                f"--workers {self.workers} with --backend {self.backend}: give at least 1, and only with loky."
+            )
         jobs, store = plan(self.selection()), Store(self.results)
         again = matching(jobs, self.redo)
         workers = resolve_workers(self.backend, self.workers)
         if self.dry_run:
             keys = {cell.key for cell in again}
-            print(forecast(missing(jobs, store, keys), store.records(), workers))
+            timed = {self.results, RESULTS}  # a new folder holds no timings; the published results do
+            records = [record for folder in sorted(timed) for record in Store(folder).records()]
+            print(forecast(missing(jobs, store, keys), records, workers))
             return 0
         if self.redo:
             print(f"forgot {store.forget(again)} stored cells: {', '.join(self.redo)}")
         left = missing(jobs, store)
         for path in store.set_aside():
             print(f"unreadable, set aside and computed anew: {path}", file=sys.stderr)
-        return self._compute(jobs, left, workers)
+        return self._compute(jobs, left, store, workers)
 
-    def _compute(self, jobs: list[Job], left: list[Job], workers: int) -> int:
+    def _compute(self, jobs: list[Job], left: list[Job], store: Store, workers: int) -> int:
+        from bench.plan import targets_by_task
         from bench.provenance import take_provenance
         from bench.runner import keep_truth, run
 
         total, count = (sum(len(job.cells) for job in part) for part in (jobs, left))
         print(f"{total} cells, {total - count} stored, {count} to compute")
+        renewed = {job.task for job in left}
+        for task, policies in targets_by_task(jobs).items():
+            if task in renewed or not store.has_truth(task, policies):
+                keep_truth(task, store)
         if not left:
             return 0
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers ask politely first: stop as for Ctrl-C
@@ -183,9 +193,10 @@ class Collect:
     """Processes with a live environment each."""
 
     def main(self) -> int:
-        from bench.collect import PARTS, collect
+        from bench.collect import collect
 
-        collect(self.task, out=self.out, parts=self.part or PARTS, workers=self.workers)
+        chosen = {"parts": self.part} if self.part else {}
+        print(collect(self.task, out=self.out, workers=self.workers, **chosen))
         return 0
 
 

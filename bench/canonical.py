@@ -14,7 +14,16 @@ from bench.formats.jsonl import read_jsonl, write_jsonl
 from bench.formats.log import Extras, Header, Import
 from bench.formats.parquet import read_parquet, write_parquet
 
-__all__ = ["Extras", "Header", "Import", "is_canonical_name", "read_canonical", "read_log", "write_jsonl", "write_parquet"]
+__all__ = [
+    "Extras",
+    "Header",
+    "Import",
+    "is_canonical_name",
+    "read_canonical",
+    "read_log",
+    "write_jsonl",
+    "write_parquet",
+]
 
 _READERS = {".jsonl": read_jsonl, ".jsonl.gz": read_jsonl, ".parquet": read_parquet}
 
@@ -40,8 +49,8 @@ def read_log(path: Path | str, *, actions: Literal["raw", "canonical"] = "raw") 
     if log.dropped:
         reasons = "; ".join(f"{count} episodes: {why}" for why, count in log.dropped.items())
         raise DataError(
-            f"{path}: {reasons}. Run `python run_bench.py import` on it, which leaves them out, says so, and writes a log "
-            "that can be estimated from."
+            f"{path}: {reasons}. Run `python run_bench.py import` on it, which leaves them out, says so, and writes "
+            "a log that can be estimated from."
         )
     if actions == "canonical":
         log = replace(log, episodes=[_with_canonical_actions(t, log.extras.get(t.id)) for t in log.episodes])
@@ -57,7 +66,9 @@ def read_canonical(path: Path | str) -> Import:
     path = Path(path)
     require(path)
     if path.is_dir():
-        return _merged(path, [(f, _read_file(f)) for f in sorted(path.iterdir()) if f.is_file() and is_canonical_name(f)])
+        return _merged(
+            path, [(f, _read_file(f)) for f in sorted(path.iterdir()) if f.is_file() and is_canonical_name(f)]
+        )
     return _read_file(path)
 
 
@@ -65,7 +76,9 @@ def _read_file(path: Path) -> Import:
     for suffix, read in _READERS.items():
         if path.name.endswith(suffix):
             return read(path)
-    raise DataError(f"{path}: a canonical log ends in {', '.join(_READERS)}. Other formats go through `run_bench.py import`.")
+    raise DataError(
+        f"{path}: a canonical log ends in {', '.join(_READERS)}. Other formats go through `run_bench.py import`."
+    )
 
 
 def _merged(folder: Path, parts: list[tuple[Path, Import]]) -> Import:
@@ -76,7 +89,9 @@ def _merged(folder: Path, parts: list[tuple[Path, Import]]) -> Import:
     for file, part in parts:
         for trajectory in part.episodes:
             if trajectory.id in owner:
-                raise DataError(f"{file}: episode id {trajectory.id!r} is also in {owner[trajectory.id]}. Ids must be unique.")
+                raise DataError(
+                    f"{file}: episode id {trajectory.id!r} is also in {owner[trajectory.id]}. Ids must be unique."
+                )
             owner[trajectory.id] = file
     return Import(
         format=" + ".join(sorted({part.format for _, part in parts})),

@@ -80,7 +80,9 @@ def list_tasks() -> str:
     for name in registry.task_names():
         task = registry.task(name)
         card = task.card
-        rows.append([name, card.horizon, ", ".join(task.logs()), len(task.targets()), card.environment, card.description])
+        rows.append(
+            [name, card.horizon, ", ".join(task.logs()), len(task.targets()), card.environment, card.description]
+        )
     return tabulate(rows, headers=["task", "step limit", "logs", "targets", "environment", "description"])
 
 

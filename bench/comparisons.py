@@ -80,46 +80,51 @@ def compare(board: Board, table: Table, draws: Draws) -> list[Comparison]:
         if reference is None:
             continue
         rivals = [row for spec, row in board.rows.items() if spec != reference]
+        pairs = [_compare_pair(board, row, board.rows[reference], against, table, draws) for row in rivals]
         for metric in COMPARED:
-            pairs = [_compare_pair(board, row, board.rows[reference], metric, against, table, draws) for row in rivals]
-            found += with_holm([pair for pair in pairs if pair is not None])
+            found += with_holm([pair[metric] for pair in pairs if pair])
     return found
 
 
 def _compare_pair(
-    board: Board, ours: Row, theirs: Row, metric: str, against: str, table: Table, draws: Draws
-) -> Comparison | None:
+    board: Board, ours: Row, theirs: Row, against: str, table: Table, draws: Draws
+) -> dict[str, Comparison] | None:
+    """One comparison for each of `COMPARED`; None where they share no cell or one of them has no usable replicate."""
     common = ours.done & theirs.done
     if not common.any():
         return None
-    a, b = (_on_cells(board, row, common, metric, table, draws) for row in (ours, theirs))
-    if len(a.draws) != len(b.draws):  # one of them has no usable replicate
+    a, b = (_on_cells(board, row, common, table, draws) for row in (ours, theirs))
+    if len(a["mae"].draws) != len(b["mae"].draws):
         return None
-    difference, resampled = a.counted - b.counted, a.centered - b.centered
-    low, high, p_better, p_value = difference_test(difference, resampled, COMPARED[metric], len(board.policies))
-    return Comparison(
-        task=board.task,
-        log=board.log,
-        n=board.n,
-        estimator=ours.spec,
-        against=against,
-        reference=theirs.spec,
-        metric=metric,
-        difference=difference,
-        low=low,
-        high=high,
-        p_better=p_better,
-        p_value=p_value,
-        p_holm=p_value,
-        n_cells=int(common.sum()),
-        n_expected=board.n_expected,
-    )
+    found = {}
+    for metric, improvement in COMPARED.items():
+        difference = a[metric].counted - b[metric].counted
+        resampled = a[metric].centered - b[metric].centered
+        low, high, p_better, p_value = difference_test(difference, resampled, improvement, len(board.policies))
+        found[metric] = Comparison(
+            task=board.task,
+            log=board.log,
+            n=board.n,
+            estimator=ours.spec,
+            against=against,
+            reference=theirs.spec,
+            metric=metric,
+            difference=difference,
+            low=low,
+            high=high,
+            p_better=p_better,
+            p_value=p_value,
+            p_holm=p_value,
+            n_cells=int(common.sum()),
+            n_expected=board.n_expected,
+        )
+    return found
 
 
-def _on_cells(board: Board, row: Row, cells: np.ndarray, metric: str, table: Table, draws: Draws) -> Measured:
-    """The metric of a row on some of its cells; what is measured already is not measured again."""
+def _on_cells(board: Board, row: Row, cells: np.ndarray, table: Table, draws: Draws) -> Mapping[str, Measured]:
+    """The metrics of a row on some of its cells; what is measured already is not measured again."""
     restricted = row.restricted(cells)
-    return table[row.spec][metric] if restricted is row else measure(board, restricted, draws)[metric]
+    return table[row.spec] if restricted is row else measure(board, restricted, draws)
 
 
 def difference_test(

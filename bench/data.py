@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -209,7 +210,7 @@ def balanced_order(trajectories: Sequence[Trajectory]) -> list[int]:
             for k in range(len(logs)):
                 queue = logs[(start + k) % len(logs)]
                 if depth < len(queue):
-                    ranked.append((turn, _hash(f"{instance}:{turn}"), queue[depth]))
+                    ranked.append((turn, _hash(instance), queue[depth]))  # the same order in every round
                     turn += 1
     return [i for _, _, i in sorted(ranked)]
 
@@ -227,10 +228,10 @@ def _check_trajectory(trajectory: Trajectory, data: LoggedDataset) -> None:
     if trajectory.logger not in data.loggers:
         raise DataError(f"{where}: logger {trajectory.logger!r} is not among {list(data.loggers)}.")
     for t, step in enumerate(trajectory.steps):
-        if not np.isfinite(step.reward):
+        if not math.isfinite(step.reward):
             raise DataError(f"{where}, step {t}: reward is {step.reward}; rewards must be finite numbers.")
         logp = step.behavior_logp
-        if logp is not None and not (np.isfinite(logp) and logp <= 1e-6):
+        if logp is not None and not (math.isfinite(logp) and logp <= 1e-6):
             raise DataError(
                 f"{where}, step {t}: behavior_logp is {logp}; the log-probability of an action that was taken must be "
                 "finite and not above 0 (natural log). Leave it out where it is unknown."

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import as_completed
 from contextlib import contextmanager
 from typing import Literal, TypeVar
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 from threadpoolctl import threadpool_limits
 
 J = TypeVar("J")
@@ -38,7 +39,7 @@ def resolve_workers(backend: Backend, workers: int | None) -> int:
 
 
 def run_jobs(work: Callable[[J], R], jobs: Sequence[J], backend: Backend, workers: int) -> Iterator[R]:
-    """Yields the results as they finish; `work` and the jobs must survive pickling.
+    """Yields the results as they finish; `work` and the jobs must survive pickling. Closing it ends the workers.
 
     Raises:
         joblib.externals.loky.process_executor.TerminatedWorkerError: the system killed a worker.
@@ -46,11 +47,14 @@ def run_jobs(work: Callable[[J], R], jobs: Sequence[J], backend: Backend, worker
     if backend == "serial":
         yield from map(work, jobs)
         return
-    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
-        parallel = joblib.Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1, pre_dispatch=workers)
-        yield from parallel(joblib.delayed(functools.partial(_in_worker, work))(job) for job in jobs)
+    # loky itself: joblib.Parallel would run a single job in this process, where running out of memory ends everything
+    executor = get_reusable_executor(max_workers=workers, reuse=False, initializer=_ignore_interrupts)
+    try:
+        for future in as_completed([executor.submit(work, job) for job in jobs]):
+            yield future.result()
+    finally:
+        executor.shutdown(kill_workers=True)
 
 
-def _in_worker(work: Callable[[J], R], job: J) -> R:
+def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
-    return work(job)

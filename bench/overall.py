@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.comparisons import baseline
-from bench.inference import Measured
+from bench.inference import RANGES, WITHOUT_SWEEP
 from bench.scoring import Scores, Standing
 from bench.stats import percentile_interval
 
 AVERAGED = ("mae", "rmse", "bias", "spearman", "kendall", "regret@1", "regret@3", "pairwise_accuracy", "spearman_without_sweep")
 """Averaged metrics; the first three are divided by each board's range of true values first."""
+ALL = "all"
+"""Stands for all logs in place of one."""
 IN_UNITS_OF_RETURN = ("mae", "rmse", "bias")
 
 
@@ -32,7 +34,7 @@ class Overall:
     """What one estimator did over a group of boards.
 
     Attributes:
-        log: the log of these boards, or "all".
+        log: the log of these boards, or `ALL`.
         boards: how many of them it has an estimate on; n_boards: how many there are.
         cells, n_expected: its estimates, and those of an estimator that supports everything.
         unsupported: share of expected cells it declined.
@@ -77,8 +79,8 @@ def overall(scores: Scores) -> list[Overall]:
     standings = ranked_boards(scores)
     logs = sorted({s.board.log for s in standings}, key=lambda log: (-sum(s.board.log == log for s in standings), log))
     found = []
-    for log in ["all", *logs] if len(logs) > 1 else ["all"]:
-        group = [s for s in standings if log in ("all", s.board.log)]
+    for log in [ALL, *logs] if len(logs) > 1 else [ALL]:
+        group = [s for s in standings if log in (ALL, s.board.log)]
         rows = [_row(spec, log, group) for spec in sorted({spec for s in group for spec in s.table})]
         found += sorted(rows, key=_place)
     return found
@@ -130,7 +132,8 @@ def _average(spec: str, name: str, group: Sequence[Standing]) -> Average | None:
     if {len(m.draws) for _, m in defined} & {0} or not defined:  # a board without bootstrap draws: no interval here either
         return Average(value, None, None, undefined)
     low, high = percentile_interval(np.sum([w * m.centered for w, m in defined], axis=0))
-    return Average(value, min(low, value), max(high, value), undefined)
+    smallest, largest = RANGES.get(name.removesuffix(WITHOUT_SWEEP), (-np.inf, np.inf))
+    return Average(value, max(min(low, value), smallest), min(max(high, value), largest), undefined)
 
 
 def _gain(spec: str, group: Sequence[Standing]) -> dict[str, float | None]:

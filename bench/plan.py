@@ -87,11 +87,16 @@ def plan(selection: Selection) -> list[Job]:
 
     Raises:
         UnknownNameError: a task, log, policy, estimator or parameter that does not exist.
+        BenchError: a block that cannot exist.
     """
+    if (selection.n is not None and selection.n < 1) or any(seed < 0 for seed in selection.seeds):
+        raise BenchError(
+            f"--n {selection.n} --seed {selection.seeds}: blocks hold at least 1 episode and count from 0."
+        )
+    estimators = chosen_estimators(selection.estimators)
     tasks = {name: registry.task(name) for name in selection.tasks or registry.task_names()}
     _check_names("log", selection.logs, (name for task in tasks.values() for name in task.logs()))
     _check_names("policy", selection.policies, (card.name for task in tasks.values() for card in task.targets()))
-    estimators = chosen_estimators(selection.estimators)
     jobs = []
     for task in tasks.values():
         targets = chosen_targets(task, selection)
@@ -105,6 +110,14 @@ def plan(selection: Selection) -> list[Job]:
                         if estimator.size_curve or not block.curve
                     ]
     return [job for job in jobs if job.cells]
+
+
+def targets_by_task(jobs: Iterable[Job]) -> dict[str, set[str]]:
+    """The policies that the jobs judge."""
+    found: dict[str, set[str]] = {}
+    for job in jobs:
+        found.setdefault(job.task, set()).update(cell.policy for cell in job.cells)
+    return found
 
 
 def missing(jobs: Iterable[Job], store: Store, redo: Collection[str] = ()) -> list[Job]:
@@ -134,7 +147,9 @@ def matching(jobs: Iterable[Job], specs: Sequence[str]) -> list[Cell]:
         exact = registry.spec_of(registry.make_estimator(spec))
         hits = [j for j in jobs if (j.spec == exact if "[" in spec else registry.parse_spec(j.spec)[0] == name)]
         if not hits:
-            raise BenchError(f"--redo {spec}: the selection holds no such estimator. It holds {sorted({j.spec for j in jobs})}.")
+            raise BenchError(
+                f"--redo {spec}: the selection holds no such estimator. It holds {sorted({j.spec for j in jobs})}."
+            )
         found += [cell for job in hits for cell in job.cells]
     return found
 

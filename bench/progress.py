@@ -33,12 +33,13 @@ class Progress:
         ended: indices of the jobs that have.
     """
 
-    def __init__(self, total: int, events: Path, stream: TextIO = sys.stderr, interval: float = 15.0):
+    def __init__(self, total: int, events: Path, stream: TextIO | None = None, interval: float = 15.0):
         self.counts: Counter[str] = Counter()
         self.finished: set[str] = set()
         self.in_flight: set[int] = set()
         self.ended: set[int] = set()
         events.touch()
+        stream = stream or sys.stderr
         self._total, self._events, self._stream, self._interval = total, events, stream, interval
         self._offset, self._label = 0, "starting"
         self._begun = self._last_line = time.monotonic()
@@ -99,5 +100,7 @@ class Progress:
             left = tqdm.format_interval(elapsed * (self._total - done) / done) if done else "?"
             spent = tqdm.format_interval(elapsed)
             print(
-                f"{done}/{self._total} cells{failed}, {spent} gone, {left} left: {self._label}", file=self._stream, flush=True
+                f"{done}/{self._total} cells{failed}, {spent} gone, {left} left: {self._label}",
+                file=self._stream,
+                flush=True,
             )

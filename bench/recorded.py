@@ -146,7 +146,7 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # the two logs of the task at hand
 def _read_log(path: Path) -> LoggedDataset:
     return read_log(path)
 
@@ -157,7 +157,7 @@ def _read_truth(path: Path) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)
 def _by_id(path: Path) -> dict[str, Trajectory]:
     return {t.id: t for t in _read_log(path).trajectories}
 

@@ -35,9 +35,15 @@ class RealEpisodes:
         return np.mean([e[: min(map(len, chosen))] for e in chosen], axis=0)
 
     def break_even(self, mae: float, policies: Collection[str]) -> int | None:
-        """Smallest m whose expected error is at most `mae`; None where even the largest m is worse, or nothing is known."""
-        enough = np.flatnonzero(self.mae(policies) <= mae)
-        return int(enough[0]) + 1 if len(enough) else None
+        """How many real episodes err as much: the smallest m whose expected error is at most `mae`.
+
+        0 where even a single one errs less; None where even the largest m errs more, or nothing is known.
+        """
+        errors = self.mae(policies)
+        enough = np.flatnonzero(errors <= mae)
+        if not len(enough):
+            return None
+        return 0 if errors[0] < mae else int(enough[0]) + 1
 
 
 def real_episodes(results_dir: Path, task: str, redraws: int = 2000) -> RealEpisodes | None:

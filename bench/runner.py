@@ -57,13 +57,13 @@ def run(jobs: Sequence[Job], results: Path, provenance: Provenance, backend: Bac
     store = Store(results)
     store.check_writable()
     store.sweep()
-    for task in dict.fromkeys(job.task for job in jobs):
-        keep_truth(task, store)
     sources = {spec: source_hash(registry.parse_spec(spec)[0]) for spec in {job.spec for job in jobs}}
     waiting = dict(enumerate(jobs))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         events = Path(folder) / "events.jsonl"
-        work = functools.partial(_run_numbered, results=store.results, provenance=provenance, sources=sources, events=events)
+        work = functools.partial(
+            _run_numbered, results=store.results, provenance=provenance, sources=sources, events=events
+        )
         interrupted = False
         with Progress(sum(len(job.cells) for job in jobs), events) as progress:
             try:
@@ -84,7 +84,9 @@ def _give_up(waiting: dict[int, Job], progress: Progress, store: Store, provenan
     """After a worker was killed: records the jobs in flight as failed, and leaves in `waiting` what nobody has begun."""
     progress.read()
     if not progress.in_flight:
-        raise BenchError("worker processes are killed as soon as they start; most often memory ran out. Try --backend serial.")
+        raise BenchError(
+            "worker processes are killed as soon as they start; most often memory ran out. Try --backend serial."
+        )
     for index in progress.ended & set(waiting):
         del waiting[index]
     for index in sorted(progress.in_flight):
@@ -198,7 +200,9 @@ def _fill(record: Record, judge: Judge, policy: Policy) -> np.ndarray:
     estimate = judge.estimate(policy)
     value = estimate.value
     if not np.isfinite(value):
-        raise ArithmeticError(f"the estimate is {value}; an estimator must return a finite number or raise UnsupportedError")
+        raise ArithmeticError(
+            f"the estimate is {value}; an estimator must return a finite number or raise UnsupportedError"
+        )
     replicates, note = judge.replicates(estimate)
     defined = replicates[np.isfinite(replicates)]
     undefined = len(replicates) - len(defined)

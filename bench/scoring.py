@@ -19,7 +19,7 @@ from bench.reference import RealEpisodes, real_episodes
 from bench.store import Store
 
 DRAWS = 1000
-"""Bootstrap draws behind every interval of the leaderboard."""
+"""Bootstrap draws behind every interval of the leaderboard; boards that only feed the size curve get a quarter."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Standing:
         return int((self.board.rows[spec].status == status).sum())
 
     def real_episodes_worth(self, spec: str) -> int | None:
-        """How many real episodes of each target give the same error; None where unknown or beyond what was measured."""
+        """How many real episodes of each target err as much (`RealEpisodes.break_even`); None where that is unknown."""
         mae = self.table[spec]["mae"].value
         return None if mae is None or self.real is None else self.real.break_even(mae, self.board.policies)
 
@@ -75,8 +75,9 @@ class Scores:
 
     @property
     def main(self) -> tuple[Standing, ...]:
-        """The boards of the leaderboard, one per task and log."""
-        return tuple(s for s in self.standings if s.main)
+        """The boards of the leaderboard, one per task and log; of each task the log with most cells first."""
+        shown = [s for s in self.standings if s.main]
+        return tuple(sorted(shown, key=lambda s: (s.board.task, -s.board.n_expected, s.board.log)))
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -109,7 +110,8 @@ def score(results_dir: Path, n_draws: int = DRAWS) -> Scores:
         )
     shown = _main_boards(found)
     real = {task: real_episodes(store.results, task) for task in sorted({b.task for b in found})}
-    return Scores(tuple(_standing(b, i in shown, real[b.task], n_draws) for i, b in enumerate(found)), tuple(notes))
+    standings = [_standing(b, i in shown, real[b.task], n_draws if i in shown else n_draws // 4) for i, b in enumerate(found)]
+    return Scores(tuple(standings), tuple(notes))
 
 
 def _main_boards(found: list[Board]) -> Collection[int]:

@@ -4,6 +4,10 @@ Two schemes, because there are two estimands. Where episodes visit a fixed list 
 over that list, instances are strata: episodes are redrawn within each of them ("episodes"). Where instances are
 themselves a sample of a wider population, whole instances are redrawn ("instances"). Redrawing whole instances for a
 fixed list counts the spread between instances as if it were noise and gives intervals that are far too wide.
+
+Of m units, m - 1 are redrawn and counted m / (m - 1) times each (Rao & Wu 1988, "Resampling inference with complex survey
+data", section 2.2). Redrawing all m shrinks the variance by (m - 1) / m, which strata of few episodes make much of: with
+two episodes on each of 50 instances, 95 % intervals would cover 80 %.
 """
 
 from __future__ import annotations
@@ -15,6 +19,8 @@ import numpy as np
 from bench.estimator import Estimate
 
 Scheme = Literal["episodes", "instances"]
+LARGEST_COUNTS = 20_000_000
+"""Numbers of counts held at a time; bounds memory at 160 MB."""
 
 
 def resampling_scheme(clusters: np.ndarray, fixed_instances: bool) -> tuple[Scheme, str]:
@@ -34,17 +40,23 @@ def resample_counts(clusters: np.ndarray, replicates: int, rng: np.random.Genera
         clusters: (n,) instance of each unit.
 
     Returns:
-        (replicates, n) counts as floats. Equal clusters and generator state give equal counts, so that estimators which
+        (replicates, n) counts, not all of them whole numbers; each instance keeps its total. Equal clusters and generator state give equal counts, so that estimators which
         use the same episodes are resampled together and their comparison is paired.
     """
     _, code, size = np.unique(clusters, return_inverse=True, return_counts=True)
     if scheme == "instances":
-        drawn = rng.multinomial(len(size), np.full(len(size), 1 / len(size)), size=replicates)  # (B, instances)
-        return drawn[:, code].astype(float)
+        return _redrawn(len(size), replicates, rng)[:, code]
     counts = np.zeros((replicates, len(code)))
     for k, m in enumerate(size):
-        counts[:, code == k] = rng.multinomial(m, np.full(m, 1 / m), size=replicates)
+        counts[:, code == k] = _redrawn(m, replicates, rng)
     return counts
+
+
+def _redrawn(m: int, replicates: int, rng: np.random.Generator) -> np.ndarray:
+    """(replicates, m) counts that sum to m; a single unit cannot be redrawn and counts once."""
+    if m == 1:
+        return np.ones((replicates, 1))
+    return rng.multinomial(m - 1, np.full(m, 1 / m), size=replicates) * (m / (m - 1))
 
 
 def bootstrap(
@@ -57,7 +69,7 @@ def bootstrap(
     """
     scheme, note = resampling_scheme(estimate.clusters, fixed_instances)
     n = len(estimate.clusters)
-    chunk = max(1, min(replicates, 20_000_000 // max(n, 1)))  # bounds memory at 160 MB of counts
+    chunk = max(1, min(replicates, LARGEST_COUNTS // max(n, 1)))
     values = [
         estimate.combine(estimate.terms, resample_counts(estimate.clusters, min(chunk, replicates - start), rng, scheme))
         for start in range(0, replicates, chunk)

@@ -24,10 +24,14 @@ def status_text(jobs: Sequence[Job], store: Store) -> str:
     parts = [
         _progress_table(jobs, known),
         _section("failed (retried by the next run)", map(_failure, _with_status(records, "failed"))),
-        _section("unsupported", _counted(f"{r.cell.task} {r.spec}: {r.reason}" for r in _with_status(records, "unsupported"))),
+        _section(
+            "unsupported", _counted(f"{r.cell.task} {r.spec}: {r.reason}" for r in _with_status(records, "unsupported"))
+        ),
         _section("stale: source changed since, version not bumped", stale(records)),
         _section("superseded: same question, but older data or version", superseded(records, jobs)),
-        _section("unreadable (recomputed by the next run)", [f"{path}: {why}" for path, why in store.unreadable.items()]),
+        _section(
+            "unreadable (recomputed by the next run)", [f"{path}: {why}" for path, why in store.unreadable.items()]
+        ),
         _section("set aside by earlier runs", map(str, store.corrupt_files())),
     ]
     return "\n\n".join(filter(None, parts))

@@ -44,7 +44,10 @@ class Store:
 
     def load(self, cell: Cell) -> Record | None:
         """The stored record of a cell; None where there is none that can be used."""
-        return self._read(f"{self.cells}/{cell.task}/{cell.estimator}/{cell.key}.json", lambda found: found == cell or found.key == cell.key)
+        return self._read(
+            f"{self.cells}/{cell.task}/{cell.estimator}/{cell.key}.json",
+            lambda found: found == cell or found.key == cell.key,
+        )
 
     def records(self) -> Iterator[Record]:
         """All readable records, in the order of their paths; what cannot be read is entered in `unreadable`."""
@@ -172,7 +175,9 @@ class Store:
             return None
         except (ValidationError, OSError) as error:
             first = error.errors()[0] if isinstance(error, ValidationError) else None
-            self.unreadable[Path(path)] = f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip() if first else str(error)
+            self.unreadable[Path(path)] = (
+                f"{'.'.join(map(str, first['loc']))} {first['msg']}".strip() if first else str(error)
+            )
             return None
         if not belongs(record.cell):
             self.unreadable[Path(path)] = f"holds the record of another cell ({record.cell.key})"

@@ -16,7 +16,7 @@ from bench.scoring import Standing, median_of
 DASH = "–"
 PARTIAL = "†"
 """Marks an estimator with fewer cells than its board: its numbers do not compare with those of full rows."""
-CONSTANT = "=="
+CONSTANT = "="
 """Marks a rank correlation that is undefined since all estimates are equal; it enters averages as 0."""
 RANKS = ("spearman", "kendall", "pairwise_accuracy", "regret@1", "regret@3")
 
@@ -81,16 +81,25 @@ def error_table(standing: Standing) -> str:
     span = standing.board.span
     rows = []
     for spec in standing.order:
-        scores, worth = standing.table[spec], standing.real_episodes_worth(spec)
+        scores = standing.table[spec]
         mae, rmse = scores["mae"], scores["rmse"]
         over = [number(m.value / span) if m.value is not None and span > 0 else DASH for m in (mae, rmse)]
         numbers = [with_interval(mae), over[0], number(rmse.value), over[1], with_interval(scores["bias"], sign=True)]
-        rows.append([named(standing, spec), *numbers, str(worth or DASH), cells(standing, spec)])
+        rows.append([named(standing, spec), *numbers, _worth(standing, spec), cells(standing, spec)])
     floor = standing.ceilings["mae"], standing.ceilings["rmse"]
     perfect = [x for c in floor for x in ((number(c.value), number(c.value / span) if span > 0 else DASH) if c else (DASH, DASH))]
     rows.append(["*perfect estimator*", *perfect, DASH, DASH, ""])
     header = ["estimator", "MAE [95 %]", "MAE / range", "RMSE", "RMSE / range", "bias [95 %]", "real episodes", "cells"]
     return table(header, rows)
+
+
+def _worth(standing: Standing, spec: str) -> str:
+    """How many real episodes err as much."""
+    errors = standing.real.mae(standing.board.policies) if standing.real else ()
+    if len(errors) == 0 or standing.table[spec]["mae"].value is None:
+        return DASH
+    worth = standing.real_episodes_worth(spec)
+    return f"> {len(errors)}" if worth is None else str(worth) if worth else "< 1"
 
 
 def ranking_table(standing: Standing, sweep: bool = True) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from bench.data import LoggedDataset
-from bench.estimator import Estimate, Estimator, ratio_of_sums
+from bench.estimator import Estimate, Estimator, Family, ratio_of_sums
 from bench.policy import Policy
 
 
@@ -18,6 +18,13 @@ class BehaviorAverage(Estimator):
 
     matched: bool = False
     """Average within each task instance first, then over instances, so that often-visited instances weigh no more."""
+
+    family: ClassVar[Family] = "reference"
+    known_failures: ClassVar[dict[str, str]] = {
+        "check_episodes_that_end_early": "ignores the policy by design",
+        "check_error_falls_as_the_log_grows": "ignores the policy by design",
+    }
+    variants: ClassVar[tuple[str, ...]] = ("", "matched=true")
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         self.data_ = data

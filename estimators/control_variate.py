@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from bench.data import LoggedDataset
-from bench.estimator import Estimate, Estimator
+from bench.estimator import Estimate, Estimator, Family
 from bench.policy import Policy
 from estimators._weights import WeightedEpisodes, linear, weigh, weight_diagnostics
 
@@ -45,6 +45,8 @@ class ControlVariate(Estimator):
     per_decision: bool = False
     """One regression per turn, of gamma^t w_t r_t on w_t, instead of one of w_T G on w_T."""
 
+    family: ClassVar[Family] = "importance weighting"
+    variants: ClassVar[tuple[str, ...]] = ("", "per_decision=true")
     needs_propensities: ClassVar[bool] = True
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy.special import logsumexp
 
 from bench.data import LoggedDataset
 from bench.errors import BenchError
-from bench.estimator import Estimate, Estimator, mean_of_terms
+from bench.estimator import Estimate, Estimator, Family, mean_of_terms
 from bench.policy import Policy
 from estimators._weights import (
     WeightedEpisodes,
@@ -40,14 +40,25 @@ class ImportanceSampling(Estimator):
     per_decision: bool = False
     """Weigh each reward by the ratios up to its own turn only."""
     clip: float | None = None
-    """Cap on every cumulative weight (Ionides 2008); biased. None leaves weights as they are."""
+    """Cap on every cumulative weight (Ionides 2008); biased, toward 0 unless self-normalized. None leaves weights as they are."""
     shrink: float | None = None
-    """Lambda of the optimistic shrinkage w -> lambda w / (w^2 + lambda) (Su et al. 2020, arXiv 1907.09623, DRos); biased."""
+    """Lambda of the optimistic shrinkage w -> lambda w / (w^2 + lambda) (Su et al. 2020, arXiv 1907.09623, DRos); biased,
+    toward 0 unless self-normalized."""
     balanced: bool = False
     """Divide by the mixture of all loggers over the prefix instead of the one that generated the episode."""
 
+    family: ClassVar[Family] = "importance weighting"
+    variants: ClassVar[tuple[str, ...]] = (
+        "",
+        "self_normalized=true",
+        "per_decision=true",
+        "self_normalized=true,per_decision=true",
+        "self_normalized=true,clip=10",
+        "self_normalized=true,shrink=10",
+        "balanced=true",
+        "self_normalized=true,per_decision=true,balanced=true",
+    )
     needs_propensities: ClassVar[bool] = True
-    tiny: ClassVar[dict[str, Any]] = {}
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
         reason = super().unsupported(data, policy)

@@ -8,7 +8,8 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 
 from bench.data import LoggedDataset
-from bench.estimator import Estimate, Estimator
+from bench.errors import UnsupportedError
+from bench.estimator import Estimate, Estimator, Family
 from bench.policy import Policy
 from estimators._weights import sum_of_normalized_means, weigh, weight_diagnostics
 
@@ -25,6 +26,11 @@ class TurnLevel(Estimator):
     unit: Literal["turn", "token"] = "turn"
     """What the log ratio is averaged over: the turns of an episode, or all tokens of its actions."""
 
+    family: ClassVar[Family] = "importance weighting"
+    known_failures: ClassVar[dict[str, str]] = {
+        "check_episodes_that_end_early": "changes the estimand: between the logger's value and the target's",
+        "check_error_falls_as_the_log_grows": "changes the estimand: its error has a limit that is not 0",
+    }
     needs_propensities: ClassVar[bool] = True
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
@@ -40,6 +46,8 @@ class TurnLevel(Estimator):
 
     def estimate(self, policy: Policy, rng: np.random.Generator) -> Estimate:
         data = self.fitted_data()
+        if reason := self.unsupported(data, policy):
+            raise UnsupportedError(reason)
         episodes = weigh(data, policy)
         units = episodes.lengths
         if self.unit == "token":

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,10 +15,57 @@ from tests.house import House, build_house
 
 
 @pytest.fixture
-def make_house(tmp_path: Path) -> Callable[..., House]:
+def make_house(tmp_path: Path) -> Callable[[Mapping[str, str]], House]:
     """Builds a copy of the repository in which plug-ins can be added, changed and broken."""
+    return lambda estimators: build_house(tmp_path / "house", estimators)
 
-    def make(estimators: Mapping[str, str], registered: bool = False) -> House:
-        return build_house(tmp_path / "house", estimators, registered)
 
-    return make
+@pytest.fixture
+def move_in(make_house, monkeypatch) -> Iterator[Callable[[Mapping[str, str]], House]]:
+    """Builds a house and makes this process live in it: its plug-ins are the registered ones, its root the folder."""
+    from bench import material
+
+    caches = [f for f in vars(material).values() if hasattr(f, "cache_clear")]
+
+    def move(estimators: Mapping[str, str]) -> House:
+        house = make_house(estimators)
+        for package in ("estimators", "tasks"):
+            monkeypatch.setattr(importlib.import_module(package), "__path__", [str(house.root / package)])
+            for name in [n for n in sys.modules if n.startswith(f"{package}.")]:
+                monkeypatch.delitem(sys.modules, name)
+        monkeypatch.chdir(house.root)
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)  # an estimator may change twice within a second
+        for cache in caches:
+            cache.cache_clear()
+        return house
+
+    before = dict(sys.modules)
+    yield move
+    for name in [
+        n for n in sys.modules if n.startswith(("estimators.", "tasks.")) and before.get(n) is not sys.modules[n]
+    ]:
+        del sys.modules[name]
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.fixture
+def bench(monkeypatch, capsys) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Calls the front door in this process: arguments -> exit code, standard output, standard error."""
+    import run_bench
+
+    for name in run_bench.THREAD_VARIABLES:
+        monkeypatch.setenv(name, os.environ.get(name, "1"))
+    handler = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["run_bench.py", *arguments])
+        try:
+            code = run_bench.main()
+        except SystemExit as error:  # tyro's way to refuse
+            code = error.code
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    yield call
+    signal.signal(signal.SIGTERM, handler)

@@ -17,6 +17,7 @@ from tasks.toy_chain import exact, record, world
 TASK = registry.task("toy_chain")
 TARGETS = [card.name for card in TASK.targets()]
 LOGGERS = [name for log in TASK.logs() for name in TASK.log(log).loggers]
+FEW_HOUSES = ("tower", "inn", "school")
 
 
 def episode_probabilities(policy: Policy) -> np.ndarray:
@@ -55,8 +56,8 @@ def test_mean_logged_return_agrees_with_the_exact_values_of_the_loggers(log):
 @pytest.mark.parametrize("logger", ["steady", "zealot"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_expected_importance_sampling_terms_equal_the_value(target, logger):
-    moments = exact.weighted_moments(TASK.policy(target), TASK.policy(logger))
-    value = exact.value_by_instance(TASK.policy(target))
+    moments = exact.weighted_moments(TASK.policy(target), TASK.policy(logger), FEW_HOUSES)
+    value = exact.value_by_instance(TASK.policy(target), FEW_HOUSES)
     for term in ("is", "pdis"):
         np.testing.assert_allclose(moments[term].mean, value, atol=1e-12)
     for t in range(1, world.HORIZON + 1):  # episodes that ended keep their weight: nothing leaks at termination
@@ -65,8 +66,8 @@ def test_expected_importance_sampling_terms_equal_the_value(target, logger):
 
 def test_variance_of_terms_predicts_the_spread_of_repeated_estimates():
     target, logger = TASK.policy("careful"), TASK.policy("skilled")
-    moments = exact.weighted_moments(target, logger)["is"]
-    data, probability = exact.enumerated_log(logger)
+    moments = exact.weighted_moments(target, logger, FEW_HOUSES)["is"]
+    data, probability = exact.enumerated_log(logger, FEW_HOUSES)
     ratio = [a - b for a, b in zip(*(p.log_prob_episodes(data.trajectories) for p in (target, logger)), strict=True)]
     terms = np.exp([x.sum() for x in ratio]) * data.columns.returns(1.0)
     draws = np.random.default_rng(0).choice(terms, p=probability / probability.sum(), size=(4000, 50)).mean(axis=1)
@@ -75,7 +76,7 @@ def test_variance_of_terms_predicts_the_spread_of_repeated_estimates():
 
 
 def test_a_policy_judged_by_its_own_episodes_has_weight_one():
-    moments = exact.weighted_moments(TASK.policy("same"), TASK.policy("steady"))
+    moments = exact.weighted_moments(TASK.policy("same"), TASK.policy("steady"), FEW_HOUSES)
     assert all(moments[f"weight_{t}"].variance.max() < 1e-24 for t in range(1, world.HORIZON + 1))
 
 
@@ -189,8 +190,19 @@ def test_a_log_is_drawn_in_under_two_seconds_and_is_always_the_same():
 
 def test_targets_are_spread_over_the_scale():
     values = [TASK.truth(name).mean for name in TARGETS]
-    assert len(values) >= 6 and min(values) < 0.05 and max(values) > 0.55
+    assert len(values) >= 12 and min(values) < 0.05 and max(values) > 0.55
     assert TASK.truth("same").mean == TASK.truth("steady").mean
+
+
+def test_the_epsilon_sweep_mixes_the_expert_with_chance():
+    sweep = [card for card in TASK.targets() if card.epsilon_sweep]
+    assert [card.epsilon for card in sweep] == [0.25, 0.5, 0.75, 1.0]
+    expert = np.exp(TASK.policy("expert").table)
+    for card in sweep:
+        mixed = (1 - card.epsilon) * expert + card.epsilon / len(world.ACTIONS)
+        np.testing.assert_allclose(np.exp(TASK.policy(card.name).table), mixed, atol=1e-12)
+    values = [TASK.truth(name).mean for name in ("expert", *(card.name for card in sweep))]
+    assert values == sorted(values, reverse=True)
 
 
 def test_next_actions_occur_as_often_as_log_prob_says():

@@ -34,8 +34,8 @@ class CloningConfig:
     layers: int = 3
     heads: int = 4
     feed_forward: int = 256
-    epochs: float = 8.0
-    batch_tokens: int = 8_192
+    epochs: float = 5.0
+    batch_tokens: int = 4_096
     learning_rate: float = 3e-3
     weight_decay: float = 0.05
     checkpoints: tuple[float, ...] = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0)
@@ -110,9 +110,12 @@ def clone(
     examples = [_example(d, transcript) for d in demonstrations]
     plan = list(_batches(examples, config, np.random.default_rng(seed)))
     marks = {max(1, round(share * len(plan))): share for share in config.checkpoints}
+    identity = {"config": json.dumps(asdict(config)), "seed": seed, "demonstrations": len(examples)}
     state_path, done = out / f"{tag}.state", 0
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
+    state = torch.load(state_path, weights_only=True) if state_path.exists() else {}
+    if state and state["identity"] != identity:
+        print(f"{state_path} belongs to another training ({state['identity']}): starting anew.", flush=True)
+    elif state:
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         done = state["updates"]
@@ -128,10 +131,10 @@ def clone(
             share = marks[update + 1]
             folder = out / f"{tag}-{round(100 * share):03d}"
             save_checkpoint(model, folder)
-            facts = {"config": asdict(config), "seed": seed, "demonstrations": len(examples), "updates": update + 1,
-                     "loss": float(np.mean(losses[-50:])), "seconds": time.monotonic() - started}
+            facts = identity | {"config": asdict(config), "updates": update + 1, "loss": float(np.mean(losses[-50:])),
+                                "seconds": time.monotonic() - started}
             (folder / "training.json").write_text(json.dumps(facts, indent=1))
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "updates": update + 1}
+            state = {"identity": identity, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "updates": update + 1}
             torch.save(state, state_path.with_suffix(".part"))
             state_path.with_suffix(".part").replace(state_path)
 
@@ -169,19 +172,17 @@ def _batches(examples: Sequence, config: CloningConfig, rng: np.random.Generator
 
 
 def _update(model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, batch: list) -> float:
-    """One step of AdamW on the mean loss over imitated tokens; bfloat16 matrix products where the CPU has them."""
+    """One step of AdamW on the mean loss over imitated tokens."""
     width = max(len(ids) for ids, _ in batch)
     ids = torch.full((len(batch), width), PAD)
     mask = torch.zeros(len(batch), width, dtype=torch.bool)
     for row, (tokens, imitate) in enumerate(batch):
         ids[row, : len(tokens)] = torch.from_numpy(tokens)
         mask[row, : len(tokens)] = torch.from_numpy(imitate)
-    with torch.autocast("cpu", torch.bfloat16):
-        hidden = model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[mask[:, 1:]]
-        logits = model.lm_head(hidden)
-    loss = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][mask[:, 1:]])
+    hidden = model.base_model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state[mask[:, 1:]]
+    loss = torch.nn.functional.cross_entropy(model.lm_head(hidden), ids[:, 1:][mask[:, 1:]])
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
-    return float(loss)
+    return float(loss.detach())

@@ -21,8 +21,8 @@ REWEIGHTING = ("reference", "importance weighting")
 """Families that average logged returns. They learn nothing, so what holds for averages must hold for them exactly."""
 SMALL, LARGE, BLOCKS = 50, 500, 2
 """Log sizes on which errors are compared, and how many blocks of each."""
-CLOSE = 0.02
-"""Share of the range of returns below which an error counts as none and need not fall."""
+CLOSE = 0.04
+"""Share of the range of returns below which an error need not fall any more; good estimators get there with `LARGE`."""
 
 
 def check_doubling_rewards_doubles_the_value(make: Factory, task: Task) -> None:
@@ -49,7 +49,18 @@ def check_episodes_that_end_early(make: Factory, task: Task) -> None:
 def check_terminal_reward_counts(make: Factory, task: Task) -> None:
     """The reward of the last step counts. Masking by `done` loses it, and with it everything."""
     game = GiveUp(turns=2, wage=0.0)
-    _near_the_truth(make, game, Log(game, HALF).exact(80), STUBBORN)
+    _near_the_truth(make, game, Log(game, STUBBORN).exact(64), replace(STUBBORN, name="stubborn too"))
+
+
+def check_texts_of_60_nats_weigh_like_words(make: Factory, task: Task) -> None:
+    """Where propensities are used: letters that both agents write alike change no weight, however improbable they are."""
+    if not make().needs_propensities:
+        return
+    wordy, stubborn = (replace(w, length=18) for w in (HALF, STUBBORN))
+    short = value(make, Log(GiveUp(), HALF).exact(160), STUBBORN)
+    estimate = judge(fit(make(), Log(GiveUp(), wordy).exact(160)), stubborn)
+    allowed = 1e-6 if make().family in REWEIGHTING else allowance(estimate)
+    assert abs(estimate.value - short) <= allowed, f"{short:.4f} with words, {estimate.value:.4f} with 60 nats of letters after them"
 
 
 def check_stochastic_policy_is_not_taken_for_greedy(make: Factory, task: Task) -> None:
@@ -73,17 +84,18 @@ def check_resampling_equals_refitting(make: Factory, task: Task) -> None:
 
 
 def check_error_falls_as_the_log_grows(make: Factory, task: Task) -> None:
-    """On a task with exact values, ten times the episodes take away a quarter of the error, at least."""
+    """On a task with exact values, ten times the episodes take away a third of the error, at least."""
     low, high = task.card.return_range
     small, large = (mean_error(make, task, n) for n in (SMALL, LARGE))
-    assert large < max(0.75 * small, CLOSE * (high - low)), (
+    assert large < max(0.67 * small, CLOSE * (high - low)), (
         f"mean error {small:.3f} with {SMALL} episodes and {large:.3f} with {LARGE}"
     )
 
 
 def mean_error(make: Factory, task: Task, n: int) -> float:
-    """Mean absolute error over every third target and a few blocks of `n` episodes."""
-    names = [card.name for card in task.targets()][::3]
+    """Mean absolute error over four targets, spread from the worst to the best, and a few blocks of `n` episodes."""
+    ranked = sorted((task.truth(card.name).mean, card.name) for card in task.targets())
+    names = [ranked[i][1] for i in np.linspace(0, len(ranked) - 1, 4).round().astype(int)]
     errors = []
     for seed in range(BLOCKS):
         estimator = fit(make(), block(task, seed, n))

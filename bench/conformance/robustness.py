@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -83,12 +84,21 @@ def check_little_overlap(make: Factory, task: Task) -> None:
 
 
 def check_long_texts_and_long_episodes(make: Factory, task: Task) -> None:
-    """Actions of 60 nats, 200 of them in a row, and ratios near 1: probabilities underflow, their ratios do not."""
-    words = ({"yes": 0.5, "no": 0.5}, {"yes": 0.52, "no": 0.48})
-    logger, policy = (Writer(name, w, length=18) for name, w in zip(("even", "keen"), words, strict=True))
-    data = Log(Walk(), logger).drawn(12)
-    estimate = _finite(make, data, policy, "with 60-nat actions over 200 steps")
-    assert abs(estimate.value - 0.52) < 0.2, f"with 60-nat actions over 200 steps the estimate is {estimate.value:.3f}, not near 0.52"
+    """Actions of 60 nats, 200 of them in a row, and ratios near 1: probabilities underflow, their ratios do not.
+
+    No text occurs twice, so those who compare texts instead of using propensities may decline.
+    """
+    keen = Writer("keen", {"yes": 0.505, "no": 0.495}, length=18)
+    where = "with 60-nat actions over 200 steps"
+    answer = _finite if make().needs_propensities else _finite_or_refused
+    estimate = answer(make, long_log(), keen, where)
+    assert estimate is None or abs(estimate.value - 0.5) < 0.2, f"{where} the estimate is {estimate.value:.3f}, not near 0.5"
+
+
+@functools.cache
+def long_log() -> LoggedDataset:
+    """12 episodes of 200 turns; drawing the letters takes a while."""
+    return Log(Walk(), Writer("even", {"yes": 0.5, "no": 0.5}, length=18)).drawn(12)
 
 
 def _finite_in_range(make: Factory, data: LoggedDataset, policy: Policy, where: str) -> None:

@@ -194,7 +194,7 @@ class Log:
         for t, word in enumerate(words):
             text = self.writer.finish(word, self.rng)
             logp = self.writer.log_prob(text)
-            steps.append(Step(seen[t], text, turns[t].reward, behavior_logp=logp, logger_logps=(logp,)))
+            steps.append(Step(seen[t], text, turns[t].reward, (*text.encode(), 0), logp, (logp,)))
         over = turns[-1].over
         return Trajectory(
             f"{i}", INSTANCES[i % len(INSTANCES)], self.game.goal, tuple(steps), seen[-1], over, not over, self.writer.name

@@ -1,1 +1,1 @@
-"""Log formats as they lie on disk. Parsers only: they know no task by name."""
+"""Log formats as they lie on disk, and the account of what was read from them. Nothing here knows a task by name."""

@@ -1,4 +1,4 @@
-"""Opening what people bring: plain, compressed, archived, in folders; and writing so that nothing is ever half-written."""
+"""Opening what people bring, plain, compressed, archived or in folders; writing so that nothing is half-written."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def readable(path: Path, what: str = "") -> Iterator[None]:
     except _UNREADABLE as error:
         broken = "cut off or damaged" if isinstance(error, (EOFError, zlib.error, lzma.LZMAError)) else "cannot be read"
         raise DataError(
-            f"{path}{what}: {broken} ({str(error) or type(error).__name__}). Nothing was taken from it; copy or download it again."
+            f"{path}{what}: {broken} ({str(error) or type(error).__name__}). Nothing was taken from it; "
+            "copy or download it again."
         ) from error
 
 
@@ -69,7 +70,7 @@ def open_binary(path: Path) -> BinaryIO:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """Every regular file of a file, folder or tar archive, one at a time; archives are streamed, never unpacked to disk.
+    """Every regular file of a file, folder or tar archive, one at a time; archives are streamed, not unpacked to disk.
 
     Folders are walked in sorted order; archives inside folders are passed over.
 
@@ -120,14 +121,23 @@ def _check_size(where: object, size: int) -> None:
 
 @contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path beside `path` that takes its place when the block ends well, and vanishes when it does not.
+
+    Raises:
+        DataError: the place cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror or error}). What was there before is untouched."
+        ) from error
 
 
 def clean_text(text: str) -> str:

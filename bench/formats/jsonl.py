@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.errors import DataError
 from bench.formats.files import atomic, open_binary, readable, refuse_pickle, require
+from bench.formats.json_text import first_problem
 from bench.formats.log import FORMAT, VERSION, Extras, Header, Import
 
 MAX_LINE = 1 << 28
@@ -90,7 +91,9 @@ def read_jsonl(path: Path | str) -> Import:
             continue
         episode = _validated(EpisodeLine, line, where)
         if episode.id in seen:
-            raise DataError(f"{where}: episode id {episode.id!r} already stands on line {seen[episode.id]}. Ids must be unique.")
+            raise DataError(
+                f"{where}: episode id {episode.id!r} already stands on line {seen[episode.id]}. Ids must be unique."
+            )
         seen[episode.id] = number
         _check_episode(episode, header, where)
         if not episode.outcome_known:
@@ -101,7 +104,9 @@ def read_jsonl(path: Path | str) -> Import:
         if extra:
             extras[episode.id] = extra
     if not seen:
-        raise DataError(f"{path}: holds no episode. Write one JSON object per episode and line (docs/bring-your-logs.md).")
+        raise DataError(
+            f"{path}: holds no episode. Write one JSON object per episode and line (docs/bring-your-logs.md)."
+        )
     return Import("canonical JSONL", episodes, header, extras, dropped)
 
 
@@ -117,7 +122,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 raise DataError(f"{path}, line {number}: longer than {MAX_LINE >> 20} MiB. Write one episode per line.")
             line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if line.strip():
-                yield number, line
+                yield number, line.rstrip(b"\r\n")
 
 
 def _is_header(line: bytes) -> bool:
@@ -149,14 +154,12 @@ def _validated(model: type[BaseModel], line: bytes, where: str) -> Any:
     except UnicodeDecodeError as error:
         raise DataError(f"{where}, byte {error.start}: not UTF-8. Re-encode the file as UTF-8.") from error
     except ValidationError as error:
-        first, more = error.errors()[0], error.error_count() - 1
-        place = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"]).lstrip(".")
-        message = first["msg"].replace(" at line 1 column", " at column")  # a line of its own to the parser, not to the user
-        hint = " Put what the schema does not know under metadata." if first["type"] == "extra_forbidden" else ""
-        raise DataError(
-            f"{where}: {place + ': ' if place else ''}{message}{f' (and {more} more problems)' if more else ''}.{hint} "
-            "The schema is in docs/bring-your-logs.md."
-        ) from error
+        hint = (
+            " Put what the schema does not know under metadata."
+            if error.errors()[0]["type"] == "extra_forbidden"
+            else ""
+        )
+        raise DataError(f"{where}: {first_problem(error)}.{hint} The schema is in docs/bring-your-logs.md.") from error
 
 
 def _check_episode(episode: EpisodeLine, header: Header, where: str) -> None:
@@ -168,14 +171,14 @@ def _check_episode(episode: EpisodeLine, header: Header, where: str) -> None:
     for t, step in enumerate(episode.steps):
         if step.reward is None and episode.outcome_known:
             raise DataError(
-                f"{where}: steps[{t}].reward is missing. Give a number, or set outcome_known to false: such episodes are "
-                "counted and left out, never scored 0."
+                f"{where}: steps[{t}].reward is missing. Give a number, or set outcome_known to false: such episodes "
+                "are counted and left out, never scored 0."
             )
         width = 0 if header.loggers is None else len(header.loggers)
         if step.logger_logps is not None and len(step.logger_logps) != width:
             raise DataError(
-                f"{where}: steps[{t}].logger_logps has {len(step.logger_logps)} values, the header names {width} loggers; "
-                "give one value per logger, in the header's order."
+                f"{where}: steps[{t}].logger_logps has {len(step.logger_logps)} values, the header names {width} "
+                "loggers; give one value per logger, in the header's order."
             )
 
 

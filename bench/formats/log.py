@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from bench.data import LoggedDataset, Trajectory
 from bench.errors import DataError
 
@@ -43,7 +41,7 @@ class Extras:
     Attributes:
         action_canonical: per step, the action in a normal form (the command that was executed), or None.
         thought: per step, the reasoning written before the action, or None.
-        metadata: anything else, as JSON values.
+        metadata: anything else, as JSON values. `success`, true or false, is the one key with a meaning: it is counted.
     """
 
     action_canonical: tuple[str | None, ...] = ()
@@ -95,59 +93,3 @@ class Import:
             trajectories=tuple(self.episodes),
             fixed_instances=bool(head.fixed_instances),
         )
-
-    def summary(self) -> str:
-        """What was understood and what was dropped, as text for a terminal."""
-        data = self.dataset()
-        columns = data.columns
-        lengths = columns.lengths
-        lines = [
-            f"format       {self.format}",
-            f"task         {data.task}; horizon {data.horizon}, gamma {data.gamma:g}",
-            f"episodes     {len(data)} on {len(columns.instances)} instances",
-            f"length       min {lengths.min()}, median {np.median(lengths):g}, mean {lengths.mean():.2f}, max {lengths.max()}",
-            f"mean return  {columns.returns(data.gamma).mean():.4g}",
-            *_logger_lines(data),
-            *_ending_lines(data),
-            _propensity_line(data),
-            *(f"dropped      {count}: {reason}" for reason, count in sorted(self.dropped.items())),
-            *([] if self.dropped else ["dropped      nothing"]),
-            *(f"note         {note}" for note in self.notes),
-        ]
-        return "\n".join(lines)
-
-
-def _logger_lines(data: LoggedDataset) -> list[str]:
-    """One line per logger: episodes, mean length, mean return."""
-    columns, returns = data.columns, data.columns.returns(data.gamma)
-    width = max(map(len, data.loggers))
-    lines = []
-    for i, name in enumerate(data.loggers):
-        own = columns.logger == i
-        if own.any():
-            moments = f"mean length {columns.lengths[own].mean():.2f}, mean return {returns[own].mean():.4g}"
-            lines.append(f"logger       {name:<{width}}  {own.sum()} episodes, {moments}")
-        else:
-            lines.append(f"logger       {name:<{width}}  no episode")
-    return lines
-
-
-def _ending_lines(data: LoggedDataset) -> list[str]:
-    """How episodes ended, as shares."""
-    ends = np.array([[t.terminated, t.truncated] for t in data.trajectories])
-    lines = [f"ended        {ends[:, 0].mean():.1%} terminated, {ends[:, 1].mean():.1%} truncated"]
-    neither = int((~ends.any(axis=1)).sum())
-    if neither:
-        lines.append(f"             {neither} episodes are marked neither terminated nor truncated")
-    return lines
-
-
-def _propensity_line(data: LoggedDataset) -> str:
-    known = ~np.isnan(data.columns.behavior_logp)
-    if known.all():
-        return "propensities recorded for every step"
-    share = "absent" if not known.any() else f"recorded for {known.mean():.1%} of the steps only"
-    return (
-        f"propensities {share}: estimators that weight by action probabilities (importance sampling, doubly robust) "
-        "will refuse this log; averages, regression and world models will not"
-    )

@@ -1,4 +1,4 @@
-"""The canonical log as Parquet: one row per step, episode-level columns repeated (dictionary encoding makes that free)."""
+"""The canonical log as Parquet: one row per step, episode columns repeated (dictionary encoding makes that free)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,9 @@ def write_parquet(data: LoggedDataset, path: Path | str, extras: Mapping[str, Ex
     try:
         table = _table(data, extras or {})
     except (pa.ArrowException, OverflowError, TypeError, ValueError) as error:  # UnicodeEncodeError is a ValueError
-        raise DataError(f"{path}: the log of task {data.task!r} cannot be written ({error}). Nothing was written.") from error
+        raise DataError(
+            f"{path}: the log of task {data.task!r} cannot be written ({error}). Nothing was written."
+        ) from error
     leaves = {"behavior_logp": "behavior_logp", "logger_logps": "logger_logps.list.element"}
     with atomic(path) as temporary:
         pq.write_table(
@@ -77,12 +79,19 @@ def _table(data: LoggedDataset, extras: Mapping[str, Extras]) -> pa.Table:
         "reward": pa.array([float(s.reward) for s in steps], pa.float64()),
         "action_canonical": pa.array(optional("action_canonical"), pa.string()),
         "thought": pa.array(optional("thought"), pa.string()),
-        "behavior_logp": pa.array([s.behavior_logp for s in steps], pa.float64()),
+        "behavior_logp": _narrowed(pa.array([s.behavior_logp for s in steps], pa.float64())),
         "action_tokens": pa.array([s.action_tokens for s in steps], pa.list_(pa.int32())),
-        "logger_logps": pa.array([s.logger_logps for s in steps], pa.list_(pa.float64())),
+        "logger_logps": _narrowed(pa.array([s.logger_logps for s in steps], pa.list_(pa.float64()))),
     }
     kept = {name: column for name, column in columns.items() if column.null_count < len(column)}
     return pa.table(kept).replace_schema_metadata({_KEY: json.dumps(header_object(data))})
+
+
+def _narrowed(array: pa.Array) -> pa.Array:
+    """The column in single precision where that loses nothing: it takes half the space."""
+    narrow = pa.list_(pa.float32()) if pa.types.is_list(array.type) else pa.float32()
+    single = array.cast(narrow)
+    return single if single.cast(array.type).equals(array) else array
 
 
 def read_parquet(path: Path | str) -> Import:
@@ -111,8 +120,10 @@ def _open(path: Path) -> tuple[Header, pa.Table]:
         texts = [f.name for f in schema if f.name in TEXTS]
         with pq.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
             table = file.read().unify_dictionaries()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file, or cut off ({error}). Copy or write it again.") from error
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{path}: not a readable Parquet file, or cut off ({error}). Copy or write it again."
+        ) from error
     stored = (schema.metadata or {}).get(_KEY)
     header = parse_header(stored, f"{path}, schema metadata {_KEY.decode()!r}") if stored else Header()
     return header, table
@@ -126,9 +137,10 @@ def _assemble(rows: Rows) -> Import:
     of_episode = zip(*(rows.values(name, rows.starts) for name in heads), strict=True)
     has_extras = bool({"metadata", "action_canonical", "thought"} & set(rows.columns))
     canonical, thought = rows.values("action_canonical"), rows.values("thought")
-    bounds = [*rows.starts.tolist(), rows.n]
+    ends = [*rows.starts[1:].tolist(), rows.n]
     episodes, extras, dropped = [], {}, Counter()
-    for a, b, (name, instance, goal, final, terminated, truncated, logger, metadata) in zip(bounds, bounds[1:], of_episode):
+    for a, b, head in zip(rows.starts.tolist(), ends, of_episode, strict=True):
+        name, instance, goal, final, terminated, truncated, logger, metadata = head
         if not rows.known[a]:  # its rewards may be empty, so it must not get further than this
             dropped[NO_OUTCOME] += 1
             continue

@@ -1,4 +1,4 @@
-"""The columns of a canonical Parquet file, checked: whatever passes here can become episodes without further questions."""
+"""The columns of a canonical Parquet file, checked: whatever passes can become episodes without further questions."""
 
 from __future__ import annotations
 
@@ -16,8 +16,27 @@ SEE = "The schema is in docs/bring-your-logs.md."
 _EPISODE_TEXTS = ("episode_id", "instance", "goal", "logger", "final_observation", "metadata")
 _EPISODE_FLAGS = ("terminated", "truncated", "outcome_known")
 TEXTS = (*_EPISODE_TEXTS, "observation", "action", "action_canonical", "thought")
-_REQUIRED = ("episode_id", "turn", "instance", "goal", "logger", "terminated", "truncated", "observation", "action", "reward")
-_NULLABLE = {"final_observation", "metadata", "action_canonical", "thought", "behavior_logp", "action_tokens", "logger_logps"}
+_REQUIRED = (
+    "episode_id",
+    "turn",
+    "instance",
+    "goal",
+    "logger",
+    "terminated",
+    "truncated",
+    "observation",
+    "action",
+    "reward",
+)
+_NULLABLE = {
+    "final_observation",
+    "metadata",
+    "action_canonical",
+    "thought",
+    "behavior_logp",
+    "action_tokens",
+    "logger_logps",
+}
 
 Test = Callable[[pa.DataType], bool]
 
@@ -59,7 +78,9 @@ def check_schema(path: Path, schema: pa.Schema) -> None:
     unknown = sorted(set(schema.names) - set(_KINDS))
     twice = sorted({c for c in schema.names if schema.names.count(c) > 1})
     if missing:
-        raise DataError(f"{path}: missing columns {', '.join(missing)}; found {', '.join(schema.names) or 'none'}. {SEE}")
+        raise DataError(
+            f"{path}: missing columns {', '.join(missing)}; found {', '.join(schema.names) or 'none'}. {SEE}"
+        )
     if unknown:
         raise DataError(f"{path}: unknown columns {', '.join(unknown)}. Remove them, or put them under metadata. {SEE}")
     if twice:
@@ -102,7 +123,7 @@ class Rows:
         return DataError(f"{self.path}, row {row}, column {column}: {problem}")
 
     def values(self, name: str, at: np.ndarray | None = None) -> list[Any]:
-        """Python values of a column (of the rows `at`, or of all); None where empty or where there is no such column."""
+        """Python values of a column, of the rows `at` or of all; None where empty or where there is no such column."""
         column = self.columns.get(name)
         if column is None:
             return [None] * (self.n if at is None else len(at))
@@ -114,7 +135,7 @@ class Rows:
             kind = pa.int64() if name == "action_tokens" else pa.float64()
             flat = np.asarray(column.values.cast(kind)).tolist()
             ends, present = np.asarray(column.offsets).tolist(), np.asarray(column.is_valid()).tolist()
-            return [tuple(flat[a:b]) if p else None for a, b, p in zip(ends, ends[1:], present)]
+            return [tuple(flat[a:b]) if p else None for a, b, p in zip(ends[:-1], ends[1:], present, strict=True)]
         return (column.cast(pa.float64()) if _is_number(column.type) else column).to_pylist()
 
     def _fail(self, bad: np.ndarray, column: str, problem: str, owner: np.ndarray | None = None) -> None:
@@ -184,7 +205,9 @@ class Rows:
         loggers, horizon = self.header.loggers, self.header.horizon
         if horizon is not None:
             lengths = np.diff(np.append(self.starts, self.n))
-            self._fail(lengths > horizon, "turn", f"the episode exceeds the horizon {horizon} of the header.", self.starts)
+            self._fail(
+                lengths > horizon, "turn", f"the episode exceeds the horizon {horizon} of the header.", self.starts
+            )
         if loggers is not None:
             strange = np.array([name not in loggers for name in self.values("logger", self.starts)])
             self._fail(strange, "logger", f"is not among the header's loggers {list(loggers)}.", self.starts)

@@ -81,6 +81,6 @@ RECIPE = ScienceWorldRecipe(
     ),
     logs={"pooled": ("a-035", "b-050", "a-070"), "far": ("b-100-t040",)},
     mixes=("a", "b"),
-    cloning=CloningConfig(epochs=8.0),
+    cloning=CloningConfig(),
     masked_policy="a-100",
 )

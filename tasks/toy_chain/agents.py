@@ -71,6 +71,7 @@ class Temper:
         mix: which random table.
         reads: "goal" reads the goal's color, "nothing" ignores it, "reversed" takes it for the other one.
         never: actions it never takes.
+        epsilon: share of turns on which it takes any of the five actions, all equally likely, instead.
     """
 
     sharpness: float
@@ -79,6 +80,7 @@ class Temper:
     mix: str = "a"
     reads: str = "goal"
     never: tuple[str, ...] = ()
+    epsilon: float = 0.0
 
 
 def log_table(temper: Temper) -> np.ndarray:
@@ -88,7 +90,11 @@ def log_table(temper: Temper) -> np.ndarray:
     logits = temper.sharpness * score + np.array(temper.bias) + temper.noise * noise
     logits = logits[{"goal": [0, 1, 2], "nothing": [2, 2, 2], "reversed": [1, 0, 2]}[temper.reads]]
     logits[..., [_CODE[action] for action in temper.never]] = -np.inf
-    return logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    table = logits - np.logaddexp.reduce(logits, axis=-1, keepdims=True)
+    if temper.epsilon == 0:
+        return table
+    rest = np.log1p(-temper.epsilon) if temper.epsilon < 1 else -np.inf
+    return np.logaddexp(table + rest, np.log(temper.epsilon / len(ACTIONS)))
 
 
 class TabularPolicy:

@@ -41,7 +41,9 @@ def play(logger: str, instances: Sequence[str], purpose: str) -> list[Trajectory
             final[i] = observation
             seen[i] = None if terminated else observation
     return [
-        Trajectory(ids[i], instances[i], starts[i][0], tuple(steps[i]), final[i], seen[i] is None, seen[i] is not None, logger)
+        Trajectory(
+            ids[i], instances[i], starts[i][0], tuple(steps[i]), final[i], seen[i] is None, seen[i] is not None, logger
+        )
         for i in range(len(ids))
     ]
 
@@ -61,7 +63,10 @@ def logged(name: str) -> LoggedDataset:
     episodes = [t for logger in loggers for t in play(logger, instances, name)]
     scores = [policy_named(logger).log_prob_episodes(episodes) for logger in loggers]
     trajectories = [
-        replace(t, steps=tuple(replace(s, logger_logps=tuple(float(x[i][k]) for x in scores)) for k, s in enumerate(t.steps)))
+        replace(
+            t,
+            steps=tuple(replace(s, logger_logps=tuple(float(x[i][k]) for x in scores)) for k, s in enumerate(t.steps)),
+        )
         for i, t in enumerate(episodes)
     ]
     return LoggedDataset("toy_chain", loggers, 1.0, HORIZON, tuple(trajectories))

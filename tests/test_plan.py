@@ -1,0 +1,112 @@
+"""From a selection to jobs: the grid is what was asked for, and planning reads no log."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench import registry
+from bench.errors import BenchError, UnknownNameError
+from bench.plan import Selection, chosen_targets, matching, plan
+from bench.task import PolicyCard
+from tests.house import WEIGHTED, constant
+
+COSTLY = constant().replace("factor: float", "size_curve = False\n    factor: float")
+
+
+@pytest.fixture
+def house(move_in):
+    return move_in({"weighted": WEIGHTED, "costly": COSTLY})
+
+
+def cells(jobs):
+    return [cell for job in jobs for cell in job.cells]
+
+
+def test_quick_is_one_seed_of_300_episodes_on_both_logs(house):
+    jobs = plan(Selection())
+    assert {(j.log, j.n, j.seed) for j in jobs} == {("pooled", 300, 0), ("far", 300, 0)}
+    assert {j.spec for j in jobs} == {"weighted", "weighted[scale=0.5]", "costly"}
+
+
+def test_published_runs_the_size_curve_for_those_who_are_on_it(house):
+    jobs = plan(Selection("published"))
+    blocks = {spec: {(j.log, j.n, j.seed) for j in jobs if j.spec == spec} for spec in ("weighted", "costly")}
+    full = {("pooled", 1000, 0), ("pooled", 1000, 1), ("pooled", 1000, 2), ("far", 1000, 0)}
+    assert blocks["costly"] == full
+    assert blocks["weighted"] == full | {("pooled", n, seed) for n in (100, 300) for seed in (0, 1, 2)}
+
+
+def test_every_cell_has_a_key_of_its_own(house):
+    keys = [cell.key for cell in cells(plan(Selection("published")))]
+    assert len(set(keys)) == len(keys) == (2 * 10 + 4) * 4
+
+
+def test_planning_reads_no_log_and_loads_no_policy(house, monkeypatch):
+    task = registry.task("coins")
+    for method in ("log", "policy", "truth"):
+        monkeypatch.setattr(type(task), method, lambda self, name: pytest.fail("planning must not need this"))
+    assert plan(Selection("published"))
+
+
+def test_targets_are_spread_over_the_order_of_the_list():
+    class Many:
+        def targets(self):
+            return tuple(PolicyCard(f"p{i}", "") for i in range(14))
+
+    assert chosen_targets(Many(), Selection()) == ("p0", "p3", "p6", "p10", "p13")
+    assert len(chosen_targets(Many(), Selection("published"))) == 14
+    assert chosen_targets(Many(), Selection(policies=("p9", "p2"))) == ("p2", "p9")
+
+
+def test_a_bare_name_means_its_variants_and_brackets_mean_exactly_that(house):
+    def specs(*estimators):
+        return {j.spec for j in plan(Selection(estimators=estimators))}
+
+    assert specs("weighted") == {"weighted", "weighted[scale=0.5]"}
+    assert specs("weighted[]") == {"weighted"}
+    assert specs("weighted[ scale = 2 ]", "weighted[scale=2.0]") == {"weighted[scale=2.0]"}
+
+
+def test_jobs_on_the_same_data_follow_each_other(house):
+    blocks = [(j.task, j.log, j.n, j.seed) for j in plan(Selection("published"))]
+    changes = sum(a != b for a, b in zip(blocks, blocks[1:], strict=False))
+    assert changes == len(set(blocks)) - 1
+
+
+def test_n_and_seed_replace_those_of_the_profile(house):
+    jobs = plan(Selection("published", estimators=("costly",), n=50, seeds=(1, 4), logs=("far",)))
+    assert {(j.log, j.n, j.seed) for j in jobs} == {("far", 50, 1), ("far", 50, 4)}
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (dict(tasks=("coin",)), "unknown task 'coin'. Did you mean 'coins'?"),
+        (dict(estimators=("weigthed",)), "unknown estimator 'weigthed'. Did you mean 'weighted'?"),
+        (dict(estimators=("weighted[skale=1]",)), "unknown parameter of weighted 'skale'. Did you mean 'scale'?"),
+        (dict(estimators=("weighted[scale=x]",)), "'x' is not a float"),
+        (dict(estimators=("weighted[scale",)), "cannot read the spec"),
+        (dict(policies=("blod",)), "unknown policy 'blod'. Did you mean 'bold'?"),
+        (dict(logs=("poold",)), "unknown log 'poold'. Did you mean 'pooled'?"),
+        (dict(n=0), "at least 1 episode"),
+        (dict(seeds=(-1,)), "count from 0"),
+    ],
+)
+def test_what_does_not_exist_is_refused_with_a_suggestion(house, selection, message):
+    with pytest.raises(BenchError) as error:
+        plan(Selection(**selection))
+    assert message in str(error.value)
+
+
+def test_a_wrong_estimator_is_named_even_where_a_task_has_no_recording(house, monkeypatch):
+    monkeypatch.setattr(type(registry.task("coins")), "targets", lambda self: pytest.fail("asked too early"))
+    with pytest.raises(UnknownNameError, match="unknown estimator"):
+        plan(Selection(estimators=("nobody",)))
+
+
+def test_redo_finds_all_variants_of_a_name_and_one_of_a_spec(house):
+    jobs = plan(Selection())
+    assert {c.params["scale"] for c in matching(jobs, ["weighted"])} == {0.01, 0.5}
+    assert {c.params["scale"] for c in matching(jobs, ["weighted[scale=0.5]"])} == {0.5}
+    with pytest.raises(BenchError, match="holds no such estimator"):
+        matching(jobs, ["weighted[scale=3]"])
