@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tabulate import tabulate
 
 from bench import registry
+from bench.errors import DataError
 from bench.provenance import source_files
 
 
@@ -24,44 +25,59 @@ class Parameter:
 
 def parameters(estimator: str) -> list[Parameter]:
     """The fields of an estimator's dataclass, inherited ones first, read without importing it."""
+    found: dict[str, Parameter] = {}
+    for node in _lineage(estimator):
+        for name, statement, text in _fields(node):
+            default = "required" if statement.value is None else ast.unparse(statement.value)
+            found[name] = Parameter(name, ast.unparse(statement.annotation), default, text)
+    return list(found.values())
+
+
+def variants(estimator: str) -> list[str]:
+    """The specs that a leaderboard runs, read without importing the estimator."""
+    inside: Sequence[str] = ("",)
+    for node in _lineage(estimator):
+        for statement in node.body:
+            if isinstance(statement, ast.Assign | ast.AnnAssign) and "variants" in _assigned(statement):
+                inside = ast.literal_eval(statement.value)
+    return [f"{estimator}[{text}]" if text else estimator for text in inside]
+
+
+def _lineage(estimator: str) -> list[ast.ClassDef]:
+    """The class of an estimator, after the classes in `estimators/` that it inherits from."""
     classes: dict[str, ast.ClassDef] = {}
     for path in source_files(estimator):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         classes |= {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+    def lineage(name: str) -> list[ast.ClassDef]:
+        bases = [
+            base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in classes[name].bases
+        ]
+        above = [node for base in reversed(bases) if base in classes for node in lineage(base)]
+        return [*above, classes[name]] if above or "Estimator" in bases else []
+
     own = ast.parse(registry.module_path("estimators", estimator).read_text(encoding="utf-8"))
-    found: dict[str, Parameter] = {}
-    for node in own.body:
-        if isinstance(node, ast.ClassDef) and _is_estimator(node, classes):
-            found = _fields(node, classes)
-    return list(found.values())
+    found = [lineage(node.name) for node in own.body if isinstance(node, ast.ClassDef)]
+    return max(found, key=len, default=[])
 
 
-def _base_names(node: ast.ClassDef) -> list[str]:
-    return [base.attr if isinstance(base, ast.Attribute) else getattr(base, "id", "") for base in node.bases]
+def _assigned(statement: ast.Assign | ast.AnnAssign) -> set[str]:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return {target.id for target in targets if isinstance(target, ast.Name)}
 
 
-def _is_estimator(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> bool:
-    bases = _base_names(node)
-    return "Estimator" in bases or any(_is_estimator(classes[base], classes) for base in bases if base in classes)
-
-
-def _fields(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Parameter]:
-    found: dict[str, Parameter] = {}
-    for base in reversed(_base_names(node)):
-        if base in classes:
-            found |= _fields(classes[base], classes)
+def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.AnnAssign, str]]:
+    """Name, definition and the string underneath of each dataclass field."""
     for statement, following in zip(node.body, [*node.body[1:], None], strict=True):
         if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
             continue
-        kind = ast.unparse(statement.annotation)
-        if "ClassVar" in kind:
+        if "ClassVar" in ast.unparse(statement.annotation):
             continue
         text = ""
         if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
             text = " ".join(str(following.value.value).split())
-        default = "required" if statement.value is None else ast.unparse(statement.value)
-        found[statement.target.id] = Parameter(statement.target.id, kind, default, text)
-    return found
+        yield statement.target.id, statement, text
 
 
 def list_estimators() -> str:
@@ -70,6 +86,7 @@ def list_estimators() -> str:
     for name in registry.estimator_names():
         lines = [f"{name}: {registry.summary('estimators', name)}"]
         lines += [f"    {p.name}: {p.type} = {p.default}    {p.description}".rstrip() for p in parameters(name)]
+        lines.append(f"    on the leaderboard: {', '.join(variants(name))}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) or "no estimator in estimators/"
 
@@ -79,16 +96,26 @@ def list_tasks() -> str:
     rows = []
     for name in registry.task_names():
         task = registry.task(name)
-        card = task.card
-        rows.append(
-            [name, card.horizon, ", ".join(task.logs()), len(task.targets()), card.environment, card.description]
-        )
+        try:
+            recorded = [", ".join(task.logs()), len(task.targets())]
+        except DataError:  # named here, explained by whoever wants to use it
+            recorded = ["not recorded", 0]
+        rows.append([name, task.card.horizon, *recorded, task.card.environment, task.card.description])
     return tabulate(rows, headers=["task", "step limit", "logs", "targets", "environment", "description"])
 
 
 def list_policies(tasks: Sequence[str] = ()) -> str:
-    """The targets of every task, or of the tasks named."""
+    """The targets of every task that is recorded, or of the tasks named.
+
+    Raises:
+        DataError: a task that was named has no recording.
+    """
     rows = []
     for name in tasks or registry.task_names():
-        rows += [[name, card.name, card.description] for card in registry.task(name).targets()]
+        try:
+            rows += [[name, card.name, card.description] for card in registry.task(name).targets()]
+        except DataError:
+            if tasks:
+                raise
+            rows.append([name, "", "not recorded"])
     return tabulate(rows, headers=["task", "policy", "description"])

@@ -17,9 +17,9 @@ from bench.task import Task
 class SharedScores:
     """A policy that scores a block of a log once, however many estimators ask.
 
-    The whole block is scored at the first question about any of its episodes, in the order of the log: how a model groups
-    episodes into batches may show in the last digits, and must not depend on which estimator came first. Other episodes,
-    and everything else a policy can do, go to the policy itself.
+    The whole block is scored at the first question about any of its episodes, in the order of the log: how a model
+    groups episodes into batches may show in the last digits, and must not depend on which estimator came first. Other
+    episodes, and everything else a policy can do, go to the policy itself.
     """
 
     def __init__(self, policy: Policy, data: LoggedDataset):

@@ -1,4 +1,4 @@
-"""What to compute: profiles and selections become cells, cells become jobs (one fit and the policies it is to judge)."""
+"""What to compute: profiles and selections become cells, cells become jobs (one fit and the policies it judges)."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def matching(jobs: Iterable[Job], specs: Sequence[str]) -> list[Cell]:
 
 
 def chosen_estimators(specs: Sequence[str]) -> dict[str, Estimator]:
-    """Canonical spec to estimator. A bare name stands for the variants of the leaderboard, `name[]` for the defaults."""
+    """Canonical spec to estimator. A bare name means the variants of the leaderboard, `name[]` the defaults."""
     wanted = []
     for spec in specs or registry.estimator_names():
         variants = (None,) if "[" in spec else registry.estimator_class(registry.parse_spec(spec)[0]).variants

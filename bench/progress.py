@@ -1,7 +1,7 @@
 """What a run is doing, on a terminal as a bar, elsewhere as a line now and then.
 
-Workers append one line per event to a file that the parent reads. It needs no connection that could break, works the same
-in one process and in many, and tells the parent which jobs were in flight when a worker was killed.
+Workers append one line per event to a file that the parent reads. It needs no connection that could break, works the
+same in one process and in many, and tells the parent which jobs were in flight when a worker was killed.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def source_hash(estimator: str) -> str:
-    """sha256 of an estimator's file and of the shared parts (`_name.py`) it imports, directly or not."""
+    """sha256 of an estimator's file and of the shared parts it imports (`_name.py`, `_name/`), directly or not."""
     digest = hashlib.sha256()
     for path in source_files(estimator):
         digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
@@ -69,16 +69,18 @@ def source_hash(estimator: str) -> str:
 
 def source_files(estimator: str) -> list[Path]:
     """The files behind an estimator, sorted; found by reading imports, without importing anything."""
-    found: dict[str, Path] = {}
+    found: dict[str, list[Path]] = {}
     waiting = [estimator]
     while waiting:
         name = waiting.pop()
-        path = registry.module_path("estimators", name)
-        if name in found or not path.exists():
+        if name in found:
             continue
-        found[name] = path
-        waiting += _sibling_imports(ast.parse(path.read_text(encoding="utf-8")))
-    return [found[name] for name in sorted(found)]
+        path = registry.module_path("estimators", name)
+        files = path.parent.rglob("*.py") if path.name == "__init__.py" else [path]
+        found[name] = [file for file in files if file.exists()]
+        for file in found[name]:
+            waiting += _sibling_imports(ast.parse(file.read_text(encoding="utf-8")))
+    return sorted(file for files in found.values() for file in files)
 
 
 def _sibling_imports(tree: ast.Module) -> list[str]:

@@ -81,7 +81,7 @@ def run(jobs: Sequence[Job], results: Path, provenance: Provenance, backend: Bac
 
 
 def _give_up(waiting: dict[int, Job], progress: Progress, store: Store, provenance: Provenance, events: Path) -> None:
-    """After a worker was killed: records the jobs in flight as failed, and leaves in `waiting` what nobody has begun."""
+    """After a worker was killed: records the jobs in flight as failed, leaves in `waiting` what nobody has begun."""
     progress.read()
     if not progress.in_flight:
         raise BenchError(
@@ -196,7 +196,7 @@ def _attempt(judge: Judge, cell: Cell) -> tuple[Record, np.ndarray | None]:
 
 
 def _fill(record: Record, judge: Judge, policy: Policy) -> np.ndarray:
-    """Estimate, interval, diagnostics and notes; returns the (B,) bootstrap values. Fills all of the record or nothing."""
+    """Estimate, interval, diagnostics and notes; returns (B,) bootstrap values. Fills the whole record or nothing."""
     estimate = judge.estimate(policy)
     value = estimate.value
     if not np.isfinite(value):

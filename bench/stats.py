@@ -1,13 +1,13 @@
 """Resampling and intervals: the uncertainty of every estimate is computed here, the same way for all.
 
-Two schemes, because there are two estimands. Where episodes visit a fixed list of instances and the estimand is the mean
-over that list, instances are strata: episodes are redrawn within each of them ("episodes"). Where instances are
+Two schemes, because there are two estimands. Where episodes visit a fixed list of instances and the estimand is the
+mean over that list, instances are strata: episodes are redrawn within each of them ("episodes"). Where instances are
 themselves a sample of a wider population, whole instances are redrawn ("instances"). Redrawing whole instances for a
 fixed list counts the spread between instances as if it were noise and gives intervals that are far too wide.
 
-Of m units, m - 1 are redrawn and counted m / (m - 1) times each (Rao & Wu 1988, "Resampling inference with complex survey
-data", section 2.2). Redrawing all m shrinks the variance by (m - 1) / m, which strata of few episodes make much of: with
-two episodes on each of 50 instances, 95 % intervals would cover 80 %.
+Of m units, m - 1 are redrawn and counted m / (m - 1) times each (Rao & Wu 1988, "Resampling inference with complex
+survey data"). Redrawing all m shrinks the variance by (m - 1) / m, which is a lot where instances have few episodes:
+with two on each of 50 instances, 95 % intervals would cover 80 %.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ def resampling_scheme(clusters: np.ndarray, fixed_instances: bool) -> tuple[Sche
         return "instances", ""
     _, size = np.unique(clusters, return_counts=True)
     if (size < 2).mean() > 0.1:
-        return "instances", "most instances have one episode: whole instances were resampled, intervals are conservative"
+        note = "many instances have one episode: whole instances were resampled, intervals are conservative"
+        return "instances", note
     return "episodes", ""
 
 
@@ -40,7 +41,8 @@ def resample_counts(clusters: np.ndarray, replicates: int, rng: np.random.Genera
         clusters: (n,) instance of each unit.
 
     Returns:
-        (replicates, n) counts, not all of them whole numbers; each instance keeps its total. Equal clusters and generator state give equal counts, so that estimators which
+        (replicates, n) counts, not all of them whole numbers; each instance keeps its total ("episodes"), or all of
+        them together do ("instances"). Equal clusters and generator state give equal counts, so that estimators which
         use the same episodes are resampled together and their comparison is paired.
     """
     _, code, size = np.unique(clusters, return_inverse=True, return_counts=True)
@@ -71,7 +73,9 @@ def bootstrap(
     n = len(estimate.clusters)
     chunk = max(1, min(replicates, LARGEST_COUNTS // max(n, 1)))
     values = [
-        estimate.combine(estimate.terms, resample_counts(estimate.clusters, min(chunk, replicates - start), rng, scheme))
+        estimate.combine(
+            estimate.terms, resample_counts(estimate.clusters, min(chunk, replicates - start), rng, scheme)
+        )
         for start in range(0, replicates, chunk)
     ]
     return np.concatenate(values), note

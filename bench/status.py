@@ -58,7 +58,7 @@ def stale(records: Iterable[Record]) -> list[str]:
 
 
 def superseded(records: Iterable[Record], jobs: Sequence[Job]) -> list[str]:
-    """Stored cells that answer the same question as a planned one from an older version of the estimator or the data."""
+    """Stored cells that answer the question of a planned one from an older version of the estimator or the data."""
     planned = {cell.key: _question(job.spec, cell) for job in jobs for cell in job.cells}
     asked = set(planned.values())
     old = [r.cell for r in records if r.cell.key not in planned and _question(r.spec, r.cell) in asked]

@@ -24,7 +24,7 @@ class StoreError(BenchError):
 
 
 class Store:
-    """The cells under `<results>/cells/<task>/<estimator>/<key>.json`, arrays in `<key>.npz`; truth in `<results>/truth`.
+    """Cells under `<results>/cells/<task>/<estimator>/<key>.json`, arrays in `<key>.npz`, truth in `<results>/truth`.
 
     The path is the identity, so two results folders copied over each other merge. Arrays are written first and the JSON
     last: a cell exists once its JSON does. Every file appears by `os.replace`, never half-written.
@@ -146,7 +146,7 @@ class Store:
         for path in self.unreadable:
             moved.append(path.with_name(path.name + ".corrupt"))
             with _explained(path):
-                os.replace(path, moved[-1])
+                path.replace(moved[-1])
         self.unreadable.clear()
         return moved
 
@@ -167,9 +167,9 @@ class Store:
         return self.results / "truth" / f"{task}.json"
 
     def _read(self, path: str, belongs: Callable[[Cell], bool]) -> Record | None:
-        """The record in a file. Strings instead of paths, because a finished leaderboard has some ten thousand of them."""
+        """The record in a file. Strings, not paths: a finished leaderboard has ten thousand, and paths are slow."""
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb") as file:  # noqa: PTH123
                 record = Record.model_validate_json(file.read())
         except FileNotFoundError:
             return None
@@ -182,7 +182,7 @@ class Store:
         if not belongs(record.cell):
             self.unreadable[Path(path)] = f"holds the record of another cell ({record.cell.key})"
             return None
-        if record.status == "done" and not os.path.exists(f"{path.removesuffix('.json')}.npz"):
+        if record.status == "done" and not os.path.exists(f"{path.removesuffix('.json')}.npz"):  # noqa: PTH110
             self.unreadable[Path(path)] = "the .npz beside it is missing"
             return None
         return record
@@ -197,7 +197,7 @@ def _write(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise

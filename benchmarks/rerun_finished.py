@@ -74,9 +74,8 @@ def main() -> int:
         arguments = ["run", "--profile", "published", "--results", folder, *(f"--task={task}" for task in tasks)]
         seconds(arguments)  # writes truth, warms the caches of the system
         times = sorted(seconds(arguments) for _ in range(REPEATS))
-    print(
-        f"{count} finished cells on {', '.join(tasks)}: {times[0]:.2f} s at best, {times[-1]:.2f} s at worst (limit {LIMIT_SECONDS:.0f} s)"
-    )
+    print(f"{count} finished cells on {', '.join(tasks)}:")
+    print(f"{times[0]:.2f} s at best, {times[-1]:.2f} s at worst (limit {LIMIT_SECONDS:.0f} s)")
     return int(times[0] > LIMIT_SECONDS)
 
 

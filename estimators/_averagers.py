@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.ensemble import ExtraTreesRegressor
 
 from bench.data import LoggedDataset
 from bench.errors import DataError
@@ -67,6 +66,8 @@ class Trees:
 
     def fit(self, data: LoggedDataset, episodes: np.ndarray, rng: np.random.Generator) -> sp.csr_matrix:
         """Grows the trees on (m,) episodes; returns the (S_train, leaves) membership of their steps."""
+        from sklearn.ensemble import ExtraTreesRegressor  # here, because planning a run must not wait for it
+
         self.features.fit(episodes, rng)
         rows = np.flatnonzero(np.isin(data.columns.episode, episodes))
         self.forest_ = ExtraTreesRegressor(

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
-from sklearn.utils.extmath import randomized_svd
 
 from bench.data import LoggedDataset
 from bench.errors import UnsupportedError
@@ -24,6 +22,8 @@ KINDS = ("goal", "observation", "action")
 
 def hashed(texts: Sequence[str]) -> sp.csr_matrix:
     """(m, 2^18) float32 counts of words, punctuation marks and pairs of neighbors."""
+    from sklearn.feature_extraction.text import HashingVectorizer  # here: planning a run must not wait for it
+
     vectorizer = HashingVectorizer(
         n_features=2**18,
         ngram_range=(1, 2),
@@ -86,6 +86,9 @@ class Projection:
 
     def fit(self, raw: sp.csr_matrix | np.ndarray, rng: np.random.Generator) -> Projection:
         """Learns idf weights and directions from (m, d) raw vectors; words that occur in none of them are left out."""
+        from sklearn.feature_extraction.text import TfidfTransformer  # here: planning a run must not wait for it
+        from sklearn.utils.extmath import randomized_svd
+
         counted = sp.issparse(raw)
         self.used_ = np.flatnonzero(raw.getnnz(axis=0)) if counted else np.arange(raw.shape[1])
         raw = raw[:, self.used_]

@@ -126,15 +126,19 @@ def leaf_means(membership: sp.csr_matrix) -> sp.csr_matrix:
 
 @dataclass
 class TextRegression(Estimator):
-    """Hyper-parameters of the shared regression on text; base of the estimators that use it."""
+    """Hyper-parameters of the shared regression on text; base of the estimators that use it.
+
+    The defaults are those that predict the returns of held-out episodes about as well as larger ones at a fraction of
+    the cost, in logs of real agents on ALFWorld and ScienceWorld; no policy's true value was looked at.
+    """
 
     representation: Literal["text", "table"] = "text"
     """What the regression sees: text features through trees, or cells of equal (goal, observation, action, turn)."""
     encoder: str = HASHING
     """Text encoder: hashed tf-idf, or the name of a sentence-transformers model (extra [text])."""
-    dimensions: int = 32
+    dimensions: int = 16
     """Size of each text vector."""
-    trees: int = 40
+    trees: int = 20
     """Trees of the regressor."""
     min_leaf: int = 5
     """Fewest steps in a leaf."""

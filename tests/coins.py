@@ -9,7 +9,6 @@ import numpy as np
 
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.errors import UnknownNameError, UnsupportedError
-from bench.policy import Decision
 from bench.rng import rng_for
 from bench.task import GroundTruth, PolicyCard, Task, TaskCard
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from math import factorial
+from math import factorial, prod
 
 import numpy as np
 
@@ -52,9 +52,10 @@ def proportional(n: int, game: Game = GAME, logger: Writer = LOGGER) -> LoggedDa
 
 def logs_of(n: int, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Every log of n episodes: (B, kinds) counts of each kind of episode, and the (B,) probability of each log."""
-    kinds = len(probability)
-    counts = np.array([c for c in itertools.product(range(n + 1), repeat=kinds) if sum(c) == n])
-    ways = np.array([factorial(n) / np.prod([factorial(k) for k in c]) for c in counts])
+    kinds = range(len(probability))
+    drawn = itertools.combinations_with_replacement(kinds, n)
+    counts = np.array([[log.count(k) for k in kinds] for log in drawn])
+    ways = np.array([factorial(n) / prod(map(factorial, c)) for c in counts.tolist()])
     return counts.astype(float), ways * np.prod(probability**counts, axis=1)
 
 

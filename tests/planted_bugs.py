@@ -67,7 +67,9 @@ class Correct(Estimator):
         if np.isneginf(final).all():
             raise UnsupportedError("the policy takes none of the logged actions")
         ess = float(np.exp(2 * logsumexp(final) - logsumexp(2 * final)))
-        return Estimate(np.hstack([log_weight, self.rewards()]), stepwise, self.fitted_data().columns.instance, {"ess": ess})
+        return Estimate(
+            np.hstack([log_weight, self.rewards()]), stepwise, self.fitted_data().columns.instance, {"ess": ess}
+        )
 
 
 class GlobalNumpy(Correct):
@@ -134,7 +136,11 @@ class KeepsEarlierFits(Correct):
     """Learns from every log it was ever given."""
 
     def fit(self, data, rng):
-        earlier = [replace(t, id=f"{t.id}'{len(self.data_)}") for t in self.data_.trajectories] if hasattr(self, "data_") else []
+        earlier = (
+            [replace(t, id=f"{t.id}'{len(self.data_)}") for t in self.data_.trajectories]
+            if hasattr(self, "data_")
+            else []
+        )
         return super().fit(data.with_trajectories([*data.trajectories, *earlier]), rng)
 
 

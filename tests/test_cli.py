@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import resource
@@ -12,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from bench import catalog, registry
+from bench.errors import DataError
 from bench.store import Store
+from bench.timings import duration
 from tests.house import ROOT, WEIGHTED, constant
 
 SMALL = ("--n", "30", "--log", "pooled", "--backend", "serial")
@@ -37,6 +41,15 @@ def test_help_imports_nothing_heavy_and_answers_at_once():
         assert f"• {command} " in done.stdout
 
 
+def test_planning_waits_for_no_heavy_library():
+    """What only `fit` needs is imported there: finding out that a leaderboard is finished must take seconds."""
+    code = "import sys, run_bench, bench.runner; from bench import registry as r\n"
+    code += "for name in r.estimator_names(): r.estimator_class(name)\n"
+    code += "for name in r.task_names(): r.task(name)\nprint(*{'torch', 'transformers', 'sklearn', 'pandas'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
 def test_list_shows_tasks_policies_and_estimators_with_their_parameters(move_in, bench):
     move_in({"weighted": WEIGHTED})
     code, out, _ = bench("list")
@@ -45,9 +58,32 @@ def test_list_shows_tasks_policies_and_estimators_with_their_parameters(move_in,
         assert text in out
     assert "weighted: Weights with noise, so that every random stream shows." in out
     assert "scale: float = 0.01    How much noise." in out
+    assert "on the leaderboard: weighted, weighted[scale=0.5]" in out
     assert "bold" not in bench("list", "estimators")[1]
     assert bench("list", "policies", "--task", "coins")[0] == 0
     assert bench("list", "tasks", "--task", "coins")[0] == 2
+
+
+def test_every_registered_estimator_is_listed_as_it_is():
+    for name in registry.estimator_names():
+        cls = registry.estimator_class(name)
+        listed = catalog.parameters(name)
+        assert [p.name for p in listed] == [f.name for f in dataclasses.fields(cls)]
+        assert all(p.description for p in listed), f"{name}: a parameter has no string underneath"
+        assert catalog.variants(name) == [f"{name}[{v}]" if v else name for v in cls.variants]
+        assert registry.summary("estimators", name).endswith((".", "!"))
+
+
+def test_a_task_without_recording_is_listed_as_such(move_in, bench, monkeypatch):
+    move_in({})
+
+    def nothing(self):
+        raise DataError("task 'coins' has no recording at here")
+
+    monkeypatch.setattr(type(registry.task("coins")), "targets", nothing)
+    assert "not recorded" in bench("list", "tasks")[1] and "not recorded" in bench("list", "policies")[1]
+    code, _, err = bench("list", "policies", "--task", "coins")
+    assert code == 2 and err == "error: task 'coins' has no recording at here\n"
 
 
 @pytest.mark.parametrize(
@@ -182,15 +218,16 @@ def test_dry_run_predicts_from_timings_and_touches_nothing(move_in, bench):
     assert "no timing yet" in out and "Not in this figure: 4 cells" in out and not house.results.exists()
     bench("run", *SMALL, "--policy", "bold")
     before = contents(house.results)
+    [timed] = Store(house.results).records()
+    expected = duration(timed.fit_seconds + 3 * timed.estimate_seconds)
     out = bench("run", *SMALL, "--dry-run")[1]
-    assert "3 cells in 1 fits are missing" in out and "Expect 0.2 s with 1 worker(s)" in out and "MB per worker" in out
-    assert "scaled from n=30" in bench("run", *SMALL, "--n", "60", "--dry-run")[1]
-    assert (
-        "Expect 0.2 s"
-        in bench(
-            "run", *SMALL, "--results", "new", "--policy", "bold", "--policy", "shy", "--policy", "fair", "--dry-run"
-        )[1]
-    )
+    assert "3 cells in 1 fits are missing" in out and f"Expect {expected} with 1 worker(s)" in out
+    assert f"up to {timed.peak_memory_mb:.0f} MB per worker" in out
+    doubled = duration(2 * (timed.fit_seconds + 4 * timed.estimate_seconds))
+    out = bench("run", *SMALL, "--n", "60", "--dry-run")[1]
+    assert "scaled from n=30" in out and f"Expect {doubled} " in out
+    others = ("--policy", "shy", "--policy", "fair", "--policy", "bold")
+    assert f"Expect {expected} " in bench("run", *SMALL, *others, "--results", "new", "--dry-run")[1]
     assert contents(house.results) == before and not Path("new").exists()
     bench("run", *SMALL)
     assert "Nothing to do" in bench("run", *SMALL, "--dry-run")[1]

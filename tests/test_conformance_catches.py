@@ -1,4 +1,4 @@
-"""The suite is worth what it catches: every planted bug fails the check that was made for it, a correct estimator none."""
+"""The suite is worth what it catches: every planted bug fails the check made for it, a correct estimator none."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def test_bug_is_caught_by_the_check_made_for_it(bug):
 
 
 def test_expected_values_under_the_policy_pass_where_greedy_ones_fail():
-    names = [name for name in ESTIMATOR_CHECKS if name.startswith(("check_stochastic", "check_terminal", "check_episodes"))]
+    names = [
+        name for name in ESTIMATOR_CHECKS if name.startswith(("check_stochastic", "check_terminal", "check_episodes"))
+    ]
     assert len(names) == 3 and failures(planted.TableFQE, TASK, names) == {}
 
 

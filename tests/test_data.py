@@ -30,7 +30,10 @@ def log(*episodes: Trajectory, loggers=("x",), horizon=5, gamma=1.0) -> LoggedDa
 def balanced(instances: int, loggers: int, each: int) -> LoggedDataset:
     names = [f"l{k}" for k in range(loggers)]
     episodes = [
-        episode(f"{i}/{k}/{j}", instance=f"i{i}", logger=names[k]) for i in range(instances) for k in range(loggers) for j in range(each)
+        episode(f"{i}/{k}/{j}", instance=f"i{i}", logger=names[k])
+        for i in range(instances)
+        for k in range(loggers)
+        for j in range(each)
     ]
     return log(*episodes, loggers=tuple(names))
 

@@ -66,7 +66,13 @@ def test_specs_are_read(spec, name, params):
 
 @pytest.mark.parametrize(
     ("spec", "message"),
-    [("adwm[", "cannot read the spec"), ("1x", "cannot read"), ("", "cannot read"), ("x[eta]", "'eta'"), ("x[a=1,a=2]", "given twice")],
+    [
+        ("adwm[", "cannot read the spec"),
+        ("1x", "cannot read"),
+        ("", "cannot read"),
+        ("x[eta]", "'eta'"),
+        ("x[a=1,a=2]", "given twice"),
+    ],
 )
 def test_unreadable_specs_are_refused(spec, message):
     with pytest.raises(BenchError, match=message):
@@ -111,7 +117,9 @@ def test_wrong_parameters_are_answered_with_right_ones(sampler, spec, message):
 
 
 def test_a_misspelled_name_is_answered_with_the_likely_one():
-    with pytest.raises(UnknownNameError, match="unknown estimator 'importance_samplin'. Did you mean 'importance_sampling'.*Known: "):
+    with pytest.raises(
+        UnknownNameError, match="unknown estimator 'importance_samplin'. Did you mean 'importance_sampling'.*Known: "
+    ):
         registry.make_estimator("importance_samplin")
     with pytest.raises(UnknownNameError, match="unknown task 'toychain'. Did you mean 'toy_chain'"):
         registry.task("toychain")
@@ -156,7 +164,10 @@ def test_thin_policy_wrappers_agree_with_the_batched_ones():
     policy, trajectory = task.policy("careful"), max(task.log("pooled").trajectories, key=len)
     pairs = tuple((s.observation, s.action) for s in trajectory.steps)
     contexts = [Context(trajectory.goal, pairs[:t], s.observation) for t, s in enumerate(trajectory.steps)]
-    assert log_prob(policy, contexts, [s.action for s in trajectory.steps]).tolist() == policy.log_prob_episodes([trajectory])[0].tolist()
+    assert (
+        log_prob(policy, contexts, [s.action for s in trajectory.steps]).tolist()
+        == policy.log_prob_episodes([trajectory])[0].tolist()
+    )
     assert all(isinstance(action, str) for action in sample(policy, contexts, 0))
 
 

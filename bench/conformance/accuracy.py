@@ -29,7 +29,9 @@ def check_doubling_rewards_doubles_the_value(make: Factory, task: Task) -> None:
     """An estimate is in the currency of the rewards."""
     data, policy = block(task), target(task)
     once, twice = (value(make, with_rewards_times(data, k), policy) for k in (1.0, 2.0))
-    assert np.isclose(twice, 2 * once, rtol=1e-4, atol=1e-6), f"rewards times 2 give {twice:.6g} instead of {2 * once:.6g}"
+    assert np.isclose(twice, 2 * once, rtol=1e-4, atol=1e-6), (
+        f"rewards times 2 give {twice:.6g} instead of {2 * once:.6g}"
+    )
 
 
 def check_target_equal_to_logger_gives_the_log_mean(make: Factory, task: Task) -> None:
@@ -38,7 +40,9 @@ def check_target_equal_to_logger_gives_the_log_mean(make: Factory, task: Task) -
     estimate = judge(fit(make(), data), replace(HALF, name="half again"))
     mean = data.columns.returns(1.0).mean()
     allowed = 1e-9 if make().family in REWEIGHTING else allowance(estimate)
-    assert abs(estimate.value - mean) <= allowed, f"the policy is the logger, the log mean {mean:.4f}, the estimate {estimate.value:.4f}"
+    assert abs(estimate.value - mean) <= allowed, (
+        f"the policy is the logger, the log mean {mean:.4f}, the estimate {estimate.value:.4f}"
+    )
 
 
 def check_episodes_that_end_early(make: Factory, task: Task) -> None:
@@ -53,14 +57,16 @@ def check_terminal_reward_counts(make: Factory, task: Task) -> None:
 
 
 def check_texts_of_60_nats_weigh_like_words(make: Factory, task: Task) -> None:
-    """Where propensities are used: letters that both agents write alike change no weight, however improbable they are."""
+    """Where propensities are used: letters that both agents write alike change no weight, improbable as they are."""
     if not make().needs_propensities:
         return
     wordy, stubborn = (replace(w, length=18) for w in (HALF, STUBBORN))
     short = value(make, Log(GiveUp(), HALF).exact(160), STUBBORN)
     estimate = judge(fit(make(), Log(GiveUp(), wordy).exact(160)), stubborn)
     allowed = 1e-6 if make().family in REWEIGHTING else allowance(estimate)
-    assert abs(estimate.value - short) <= allowed, f"{short:.4f} with words, {estimate.value:.4f} with 60 nats of letters after them"
+    assert abs(estimate.value - short) <= allowed, (
+        f"{short:.4f} with words, {estimate.value:.4f} with 60 nats of letters after them"
+    )
 
 
 def check_stochastic_policy_is_not_taken_for_greedy(make: Factory, task: Task) -> None:
@@ -77,10 +83,14 @@ def check_resampling_equals_refitting(make: Factory, task: Task) -> None:
     data, policy = block(task), target(task)
     estimate = judge(fit(make(), data), policy)
     counts = np.arange(len(data)) % 3
-    copies = [replace(t, id=f"{t.id}, copy {k}") for t, c in zip(data.trajectories, counts, strict=True) for k in range(c)]
+    copies = [
+        replace(t, id=f"{t.id}, copy {k}") for t, c in zip(data.trajectories, counts, strict=True) for k in range(c)
+    ]
     refitted = value(make, data.with_trajectories(copies), policy)
     resampled = estimate.combine(estimate.terms, counts[None].astype(float))[0]
-    assert np.isclose(resampled, refitted, rtol=1e-6), f"resampled by counts: {resampled:.6g}, fitted on such a log: {refitted:.6g}"
+    assert np.isclose(resampled, refitted, rtol=1e-6), (
+        f"resampled by counts: {resampled:.6g}, fitted on such a log: {refitted:.6g}"
+    )
 
 
 def check_error_falls_as_the_log_grows(make: Factory, task: Task) -> None:
@@ -113,4 +123,6 @@ def _near_the_truth(make: Factory, game: Game, data: LoggedDataset, policy: Poli
     truth = true_value(game, policy)
     estimate = judge(fit(make(), data), policy)
     allowed = allowance(estimate)
-    assert abs(estimate.value - truth) <= allowed, f"estimate {estimate.value:.3f}, truth {truth:.3f}, allowed error {allowed:.3f}"
+    assert abs(estimate.value - truth) <= allowed, (
+        f"estimate {estimate.value:.3f}, truth {truth:.3f}, allowed error {allowed:.3f}"
+    )

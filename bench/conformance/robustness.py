@@ -25,7 +25,9 @@ def check_estimate_is_well_formed(make: Factory, task: Task) -> None:
     assert np.isfinite(estimate.value), f"the estimate is {estimate.value}"
     assert estimate.terms.ndim == 2, f"terms have shape {estimate.terms.shape}; they must be (n, k)"
     clusters = np.asarray(estimate.clusters)
-    assert clusters.shape == estimate.terms.shape[:1], f"{len(estimate.terms)} terms, but clusters of shape {clusters.shape}"
+    assert clusters.shape == estimate.terms.shape[:1], (
+        f"{len(estimate.terms)} terms, but clusters of shape {clusters.shape}"
+    )
     assert np.issubdtype(clusters.dtype, np.integer), f"clusters are {clusters.dtype}; they must be integers"
     assert estimate.interval in ("sampling", "simulation only"), f"unknown kind of interval {estimate.interval!r}"
     for name, number in estimate.diagnostics.items():
@@ -74,7 +76,7 @@ def check_zero_overlap(make: Factory, task: Task) -> None:
 
 
 def check_little_overlap(make: Factory, task: Task) -> None:
-    """Weights that differ by many orders of magnitude: a finite value with an effective sample size near 1, or a refusal."""
+    """Weights that differ by many orders of magnitude: a finite value with an ESS near 1, or a refusal."""
     slope = np.exp(np.linspace(0, 12, len(LETTERS)))
     writer = Writer("even", {"carry on": 0.5, "give up": 0.5}, length=30)
     other = Writer("slanted", {"carry on": 0.75, "give up": 0.25}, length=30, style=tuple(slope / slope.sum()))
@@ -92,7 +94,9 @@ def check_long_texts_and_long_episodes(make: Factory, task: Task) -> None:
     where = "with 60-nat actions over 200 steps"
     answer = _finite if make().needs_propensities else _finite_or_refused
     estimate = answer(make, long_log(), keen, where)
-    assert estimate is None or abs(estimate.value - 0.5) < 0.2, f"{where} the estimate is {estimate.value:.3f}, not near 0.5"
+    assert estimate is None or abs(estimate.value - 0.5) < 0.2, (
+        f"{where} the estimate is {estimate.value:.3f}, not near 0.5"
+    )
 
 
 @functools.cache

@@ -197,7 +197,14 @@ class Log:
             steps.append(Step(seen[t], text, turns[t].reward, (*text.encode(), 0), logp, (logp,)))
         over = turns[-1].over
         return Trajectory(
-            f"{i}", INSTANCES[i % len(INSTANCES)], self.game.goal, tuple(steps), seen[-1], over, not over, self.writer.name
+            f"{i}",
+            INSTANCES[i % len(INSTANCES)],
+            self.game.goal,
+            tuple(steps),
+            seen[-1],
+            over,
+            not over,
+            self.writer.name,
         )
 
 
@@ -206,13 +213,18 @@ def endings(game: Game, writer: Writer, words: tuple[str, ...] = ()) -> list[tup
     if words and (len(words) == game.turns or game.after(words).over):
         return [(words, 1.0)]
     return [
-        (longer, p * rest) for word, p in writer.words.items() if p for longer, rest in endings(game, writer, (*words, word))
+        (longer, p * rest)
+        for word, p in writer.words.items()
+        if p
+        for longer, rest in endings(game, writer, (*words, word))
     ]
 
 
 def value(game: Game, writer: Writer) -> float:
     """The exact value of a writer: expected sum of rewards, by enumeration."""
-    return sum(p * sum(game.after(words[: t + 1]).reward for t in range(len(words))) for words, p in endings(game, writer))
+    return sum(
+        p * sum(game.after(words[: t + 1]).reward for t in range(len(words))) for words, p in endings(game, writer)
+    )
 
 
 def without_propensities(data: LoggedDataset) -> LoggedDataset:

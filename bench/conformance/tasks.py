@@ -34,12 +34,16 @@ def check_logs_follow_the_card(task: Task) -> None:
     assert len(set(task.logs())) == len(task.logs()) > 0, f"logs: {task.logs()}"
     low, high = task.card.return_range
     for name, data in _logs(task):
-        assert (data.task, data.gamma, data.horizon) == (task.name, task.card.gamma, task.card.horizon), f"header of log {name}"
+        assert (data.task, data.gamma, data.horizon) == (task.name, task.card.gamma, task.card.horizon), (
+            f"header of log {name}"
+        )
         returns = data.columns.returns(data.gamma)
         assert low - 1e-6 <= returns.min() and returns.max() <= high + 1e-6, (
             f"log {name}: returns from {returns.min()} to {returns.max()}, the card says {task.card.return_range}"
         )
-        assert set(np.unique(data.columns.logger)) == set(range(len(data.loggers))), f"log {name}: a logger without episodes"
+        assert set(np.unique(data.columns.logger)) == set(range(len(data.loggers))), (
+            f"log {name}: a logger without episodes"
+        )
 
 
 def check_every_step_has_propensities(task: Task) -> None:
@@ -52,7 +56,9 @@ def check_every_step_has_propensities(task: Task) -> None:
             assert complete, f"log {name}, episode {t.id}: logger_logps must hold {k} values at every step"
             own = data.loggers.index(t.logger)
             gap = max(abs(s.logger_logps[own] - s.behavior_logp) for s in t.steps)
-            assert gap <= TOLERANCE, f"log {name}, episode {t.id}: logger_logps and behavior_logp differ by {gap:.2g} nats"
+            assert gap <= TOLERANCE, (
+                f"log {name}, episode {t.id}: logger_logps and behavior_logp differ by {gap:.2g} nats"
+            )
 
 
 def check_fingerprints_are_stable(task: Task) -> None:
@@ -84,38 +90,46 @@ def check_targets_are_described(task: Task) -> None:
     assert len(set(names)) == len(names) >= FEWEST_TARGETS, f"targets: {names}"
     assert all(card.description.strip() for card in cards), "a target without description"
     sweep = [card for card in cards if card.epsilon_sweep]
-    assert len(sweep) <= MOST_EPSILON_SWEEP, f"{len(sweep)} targets belong to the epsilon sweep, at most {MOST_EPSILON_SWEEP} may"
+    assert len(sweep) <= MOST_EPSILON_SWEEP, (
+        f"{len(sweep)} targets belong to the epsilon sweep, at most {MOST_EPSILON_SWEEP} may"
+    )
     assert all(0 < card.epsilon <= 1 for card in sweep), "a target of the epsilon sweep without epsilon"
 
 
 def check_no_target_is_a_logger(task: Task) -> None:
     """No target is a logger under another name: on its episodes it disagrees about what is likely."""
-    for log, data in _logs(task):
-        for card in task.targets():
-            assert card.name not in data.loggers, f"{card.name} is a logger of {log}"
-            logp = np.concatenate(task.policy(card.name).log_prob_episodes(data.trajectories))
+    for policy in _targets(task):
+        for log, data in _parts(task):
+            assert policy.name not in data.loggers, f"{policy.name} is a logger of {log}"
+            logp = np.concatenate(policy.log_prob_episodes(data.trajectories))
             for k, logger in enumerate(data.loggers):
                 mine = data.columns.logger[data.columns.episode] == k
                 gap = np.abs(logp[mine] - data.columns.behavior_logp[mine]).max()
-                assert gap > 100 * TOLERANCE, f"target {card.name} scores the episodes of logger {logger} ({log}) as that logger does"
+                assert gap > 100 * TOLERANCE, (
+                    f"target {policy.name} scores the episodes of logger {logger} ({log}) as that logger does"
+                )
 
 
 def check_log_probabilities_are_valid(task: Task) -> None:
     """One natural log of a probability per logged action: never above 0, never NaN."""
-    for log, data in _parts(task):
-        for policy in _policies(task):
+    for policy in (*_loggers(task), *_targets(task)):
+        for log, data in _parts(task):
             values = policy.log_prob_episodes(data.trajectories)
-            assert [v.shape for v in values] == [(len(t),) for t in data.trajectories], f"{policy.name} on {log}: shapes"
+            assert [v.shape for v in values] == [(len(t),) for t in data.trajectories], (
+                f"{policy.name} on {log}: shapes"
+            )
             flat = np.concatenate(values)
             assert (flat <= 1e-6).all(), f"{policy.name} on {log}: {flat[~(flat <= 1e-6)][0]} is no log-probability"
 
 
 def check_every_logged_action_is_possible(task: Task) -> None:
     """No target gives a logged action the probability zero: weights may be tiny, but none is exactly nothing."""
-    for log, data in _parts(task):
-        for card in task.targets():
-            values = np.concatenate(task.policy(card.name).log_prob_episodes(data.trajectories))
-            assert np.isfinite(values).all(), f"{card.name} gives {np.mean(~np.isfinite(values)):.1%} of the actions of {log} probability 0"
+    for policy in _targets(task):
+        for log, data in _parts(task):
+            impossible = ~np.isfinite(np.concatenate(policy.log_prob_episodes(data.trajectories)))
+            assert not impossible.any(), (
+                f"{policy.name} gives {impossible.mean():.1%} of the actions of {log} probability 0"
+            )
 
 
 def check_loggers_score_what_they_logged(task: Task) -> None:
@@ -133,10 +147,14 @@ def check_truth(task: Task) -> None:
     low, high = task.card.return_range
     for card in task.targets():
         truth = task.truth(card.name)
-        assert truth.policy == card.name and truth.environment.strip(), f"truth of {card.name}: {truth.policy}, {truth.environment!r}"
+        assert truth.policy == card.name and truth.environment.strip(), (
+            f"truth of {card.name}: {truth.policy}, {truth.environment!r}"
+        )
         assert truth.episodes >= FEWEST_EPISODES, f"truth of {card.name} rests on {truth.episodes} episodes"
         assert len(truth.instance) == truth.episodes, f"truth of {card.name}: instances and returns differ in number"
-        assert low - 1e-6 <= truth.returns.min() and truth.returns.max() <= high + 1e-6, f"truth of {card.name} leaves the range"
+        assert low - 1e-6 <= truth.returns.min() and truth.returns.max() <= high + 1e-6, (
+            f"truth of {card.name} leaves the range"
+        )
         assert low <= truth.mean <= high, f"truth of {card.name} is {truth.mean}"
         assert truth.stderr == 0 if truth.exact is not None else 0 < truth.stderr < (high - low) / 4, (
             f"truth of {card.name}: standard error {truth.stderr}"
@@ -152,20 +170,24 @@ def check_targets_can_be_ranked(task: Task) -> None:
 
 def check_next_actions(task: Task) -> None:
     """`n` texts at every step of every episode, the same ones for the same seed."""
-    for log, data in _parts(task, 5):
-        for card in task.targets():
-            policy = task.policy(card.name)
+    for policy in _targets(task):
+        for log, data in _parts(task, 5):
             drawn = policy.next_actions(data.trajectories, 4, seed=0)
-            assert [len(steps) for steps in drawn] == [len(t) for t in data.trajectories], f"{card.name} on {log}: episodes or steps"
+            assert [len(steps) for steps in drawn] == [len(t) for t in data.trajectories], (
+                f"{policy.name} on {log}: episodes or steps"
+            )
             flat = [actions for steps in drawn for actions in steps]
-            assert all(isinstance(a, tuple) and len(a) == 4 and all(isinstance(x, str) for x in a) for a in flat), card.name
-            assert drawn == policy.next_actions(data.trajectories, 4, seed=0), f"{card.name}: the same seed gives other actions"
+            texts = all(isinstance(a, tuple) and len(a) == 4 and all(isinstance(x, str) for x in a) for a in flat)
+            assert texts, f"{policy.name} on {log}: not a tuple of 4 texts at every step"
+            assert drawn == policy.next_actions(data.trajectories, 4, seed=0), (
+                f"{policy.name}: the same seed gives other actions"
+            )
 
 
 def check_seeds_determine_episodes(task: Task) -> None:
     """The same seed gives the same action, whatever the batch; different seeds give different ones somewhere."""
-    data = next(data for _, data in _parts(task))
-    starts = data.trajectories[:8]
+    _, data = _parts(task, 8)[0]
+    starts = data.trajectories
     goals, shown = [t.goal for t in starts], [t.steps[0].observation for t in starts]
     seeds, differ = list(range(len(starts))), False
     for policy in _ends(task):
@@ -180,8 +202,8 @@ def check_seeds_determine_episodes(task: Task) -> None:
 
 def check_decisions_carry_their_log_probability(task: Task) -> None:
     """What a session says about an action it takes is what scoring says about it."""
-    data = next(data for _, data in _parts(task))
-    starts = data.trajectories[:8]
+    _, data = _parts(task, 8)[0]
+    starts = data.trajectories
     for policy in _ends(task):
         session = policy.start([t.goal for t in starts], list(range(len(starts))))
         decisions = session.step([t.steps[0].observation for t in starts])
@@ -206,13 +228,16 @@ def _logs(task: Task) -> Iterable[tuple[str, LoggedDataset]]:
     return ((name, task.log(name)) for name in task.logs())
 
 
-def _parts(task: Task, n: int = PART) -> Iterable[tuple[str, LoggedDataset]]:
-    return ((name, data.subset(min(n, len(data)), 0)) for name, data in _logs(task))
+def _parts(task: Task, n: int = PART) -> list[tuple[str, LoggedDataset]]:
+    return [(name, data.subset(min(n, len(data)), 0)) for name, data in _logs(task)]
 
 
-def _policies(task: Task) -> Iterable[Policy]:
-    loggers = {name: None for _, data in _logs(task) for name in data.loggers}
-    return (task.policy(name) for name in (*loggers, *(card.name for card in task.targets())))
+def _loggers(task: Task) -> Iterable[Policy]:
+    return (task.policy(name) for name in {name: None for _, data in _logs(task) for name in data.loggers})
+
+
+def _targets(task: Task) -> Iterable[Policy]:
+    return (task.policy(card.name) for card in task.targets())
 
 
 def _ends(task: Task) -> list[Policy]:
@@ -227,4 +252,6 @@ def _one_step(i: int, like: Trajectory, action: str, tokens: tuple[int, ...] | N
 
 def _equally_often(seen: Counter, names: Sequence[object], where: str) -> None:
     assert set(seen) == set(names), f"{where}: visits {len(seen)} of {len(names)} instances, or others"
-    assert len(set(seen.values())) == 1, f"{where}: between {min(seen.values())} and {max(seen.values())} visits per instance"
+    assert len(set(seen.values())) == 1, (
+        f"{where}: between {min(seen.values())} and {max(seen.values())} visits per instance"
+    )

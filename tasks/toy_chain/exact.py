@@ -74,7 +74,9 @@ def enumerated_log(logger: Policy, instances: tuple[str, ...] = ALL) -> tuple[Lo
     total = every.world_logp + np.array([x.sum() for x in logps])
     possible = np.flatnonzero(np.isfinite(total))
     trajectories = [
-        replace(t, logger=logger.name, steps=tuple(_scored(s, float(x)) for s, x in zip(t.steps, logps[i], strict=True)))
+        replace(
+            t, logger=logger.name, steps=tuple(_scored(s, float(x)) for s, x in zip(t.steps, logps[i], strict=True))
+        )
         for i in possible
         for t in [every.trajectories[i]]
     ]
@@ -187,7 +189,9 @@ def _enumerate_instance(instance: Instance) -> tuple[tuple[Trajectory, ...], np.
                 label = f"{instance.name}/{len(episodes)}"
                 end = outcome.terminated
                 episodes.append(
-                    Trajectory(label, instance.name, instance.goal, longer, outcome.observation, end, not end, "enumeration")
+                    Trajectory(
+                        label, instance.name, instance.goal, longer, outcome.observation, end, not end, "enumeration"
+                    )
                 )
                 logps.append(so_far)
 

@@ -17,7 +17,7 @@ from tasks.toy_chain.roster import LOGGERS, TEMPERS, policy_named
 from tasks.toy_chain.world import DOOR_REWARD, HORIZON, INSTANCES, KEY_REWARD, SECOND_SEARCH, ToyChainEnvironment
 
 ENVIRONMENT = "toy_chain 1"
-"""Counts the versions of world, agents and recording; stored results belong to one. Bump it when any of them changes."""
+"""Version of world, agents and recording together; stored results belong to one. Bump it when any of them changes."""
 LOG_EPISODES = 3000
 TRUTH_EPISODES_PER_INSTANCE = 60
 

@@ -139,9 +139,13 @@ def replay(goal: str, history: Sequence[tuple[str, str]], observation: str) -> t
     if seen[0] != first_observation(instance):
         raise DataError(f"toy_chain, instance {instance.name!r}: an episode cannot begin with {seen[0]!r}.")
     for t, (_, action) in enumerate(history):
-        after = [s for o, s in transitions(instance, state, action) if o.observation == seen[t + 1] and not o.terminated]
+        after = [
+            s for o, s in transitions(instance, state, action) if o.observation == seen[t + 1] and not o.terminated
+        ]
         if not after:
-            raise DataError(f"toy_chain, instance {instance.name!r}, step {t}: {seen[t + 1]!r} cannot follow {action!r}.")
+            raise DataError(
+                f"toy_chain, instance {instance.name!r}, step {t}: {seen[t + 1]!r} cannot follow {action!r}."
+            )
         state = after[0]
     return instance, state
 
