@@ -134,11 +134,19 @@ class Report:
 
     results: Path = RESULTS
     """Folder of the results."""
+    readme: Path | None = None
+    """Also renew the generated blocks of this file, e.g. README.md."""
 
     def main(self) -> int:
-        from bench.report import write_report
+        from bench.report import leaderboard_text, write_report
 
-        print(write_report(self.results))
+        folder = write_report(self.results)
+        print(leaderboard_text(self.results))
+        print(f"\ntables:  {folder / 'leaderboard.md'} and csv files beside it\nfigures: {folder / 'figures'}")
+        if self.readme is not None:
+            from bench.readme import update_readme
+
+            print(f"renewed in {self.readme}: {', '.join(update_readme(self.readme, self.results))}")
         return 0
 
 

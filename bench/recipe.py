@@ -30,6 +30,7 @@ class Recipe(ABC):
         truth_episodes: on-policy episodes per instance and target.
         next_actions: sampled next actions per logged step and target.
         masked_policy: agent of the masked-observation check.
+        deterministic: answers are a function of instance and actions; what was asked before is remembered, not replayed.
     """
 
     task: ClassVar[str]
@@ -41,6 +42,7 @@ class Recipe(ABC):
     mixes: tuple[str, ...]
     cloning: CloningConfig
     masked_policy: str
+    deterministic: bool
     vocabulary: int = 1536
     max_observation_tokens: int = 256
     log_episodes: int = 60

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.data import Step, Trajectory
+from bench.errors import BenchError
 from bench.policy import Decision, Policy
 from bench.task import Environment
 
@@ -59,6 +60,76 @@ def play(
 
 def _step(observation: str, decision: Decision, reward: float) -> Step:
     return Step(observation, decision.action, reward, decision.tokens, decision.log_prob)
+
+
+@dataclass
+class Remembered:
+    """What an environment answered after a sequence of actions, and what came next."""
+
+    observation: str
+    reward: float = 0.0
+    terminated: bool = False
+    goal: str = ""
+    next: dict[str, Remembered] = field(default_factory=dict)
+
+
+class RememberingEnvironment:
+    """A deterministic environment that answers from memory what was asked before.
+
+    The environment itself is only moved when something new is asked: it is then reset and led through the actions so
+    far. Episodes of the same instance often begin alike, and simulators are slow.
+
+    Args:
+        memory: instance to what is known of it; may be shared by environments.
+    """
+
+    def __init__(self, environment: Environment, memory: dict[str, Remembered]):
+        self.environment, self.memory = environment, memory
+        self._moved: int | None = None  # how many of `_actions` the environment itself has taken; None: another episode
+
+    def reset(self, instance: str) -> tuple[str, str]:
+        """See `Environment`."""
+        self._instance, self._actions, self._moved = instance, [], None
+        if instance not in self.memory:
+            goal, observation = self.environment.reset(instance)
+            self._moved = 0
+            self.memory[instance] = Remembered(observation, goal=goal)
+        self._node = self.memory[instance]
+        return self._node.goal, self._node.observation
+
+    def step(self, action: str) -> tuple[str, float, bool]:
+        """See `Environment`."""
+        known = self._node.next.get(action)
+        if known is None:
+            self._catch_up()
+            known = self._node.next[action] = Remembered(*self.environment.step(action))
+            self._moved = len(self._actions) + 1
+        self._actions.append(action)
+        self._node = known
+        return known.observation, known.reward, known.terminated
+
+    def close(self) -> None:
+        """See `Environment`."""
+        self.environment.close()
+
+    def _catch_up(self) -> None:
+        """Leads the environment to where the episode is.
+
+        Raises:
+            BenchError: it answers otherwise than before.
+        """
+        observation = self._node.observation
+        if self._moved is None:
+            _, observation = self.environment.reset(self._instance)
+            self._moved = 0
+        for action in self._actions[self._moved :]:
+            observation, _, _ = self.environment.step(action)
+        self._moved = len(self._actions)
+        if observation != self._node.observation:
+            raise BenchError(
+                f"{self._instance}: the same actions brought another observation the second time; the environment is not "
+                "deterministic and must not be remembered."
+            )
 
 
 class MaskedEnvironment:

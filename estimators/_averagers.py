@@ -74,7 +74,7 @@ class Trees:
             self.trees, min_samples_leaf=self.min_leaf, max_features=1 / 3, random_state=int(rng.integers(2**31)), n_jobs=1
         )
         inputs = self.features.pairs(self.features.texts.logged)
-        self.forest_.fit(inputs[rows], _structure_targets(data)[rows])
+        self.forest_.fit(inputs[rows], _structure_targets(data, rows))
         trees = [estimator.tree_ for estimator in self.forest_.estimators_]
         leaves = [np.flatnonzero(tree.children_left == -1) for tree in trees]
         first = np.concatenate([[0], np.cumsum([len(x) for x in leaves])])
@@ -142,12 +142,12 @@ class Table:
 Averager = Trees | Table
 
 
-def _structure_targets(data: LoggedDataset) -> np.ndarray:
-    """(S, 3) standardized reward, return-to-go and ending, which the trees split on."""
+def _structure_targets(data: LoggedDataset, rows: np.ndarray) -> np.ndarray:
+    """(m, 3) reward, return-to-go and ending of m steps, standardized among them, which the trees split on."""
     columns = data.columns
     last = np.zeros(len(columns.rewards))
     last[columns.offsets[1:] - 1] = 1.0
-    targets = np.stack([columns.rewards, returns_to_go(data), last], axis=1)
+    targets = np.stack([columns.rewards, returns_to_go(data), last], axis=1)[rows]
     spread = targets.std(axis=0)
     return (targets - targets.mean(axis=0)) / np.where(spread > 1e-12, spread, 1.0)
 

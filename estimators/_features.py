@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from bench.data import LoggedDataset
+from bench.data import Columns, LoggedDataset
 from bench.errors import UnsupportedError
 
 HASHING = "hashing"
@@ -192,17 +192,20 @@ class StepFeatures:
         parts = [
             self._project("goal", self.texts.goal),
             observation,
-            _before(observation, columns.offsets, columns.episode) / np.maximum(turn, 1),
+            _before(observation, columns) / np.maximum(turn, 1),
             np.where(turn > 0, np.roll(action, 1, axis=0), 0.0),
-            _before(action, columns.offsets, columns.episode) / np.maximum(turn, 1),
+            _before(action, columns) / np.maximum(turn, 1),
             self.texts.goal_in_sight,
-            _before(columns.rewards[:, None], columns.offsets, columns.episode),
+            _before(columns.rewards[:, None], columns),
             turn / self.texts.horizon,
         ]
         return np.hstack(parts).astype(np.float32)
 
 
-def _before(values: np.ndarray, offsets: np.ndarray, episode: np.ndarray) -> np.ndarray:
-    """(S, k) sums over the earlier steps of the same episode."""
-    running = np.cumsum(values, axis=0, dtype=float) - values
-    return running - running[offsets[:-1]][episode]
+def _before(values: np.ndarray, columns: Columns) -> np.ndarray:
+    """(S, k) sums over the earlier steps of the same episode, and of no other: not even its rounding errors get in."""
+    sums = np.zeros_like(values)
+    for t in range(1, int(columns.lengths.max())):
+        step = columns.offsets[:-1][columns.lengths > t] + t
+        sums[step] = sums[step - 1] + values[step - 1]
+    return sums

@@ -95,7 +95,7 @@ class House:
         """Runs `run_bench.py` to its end and checks the exit code (None: any)."""
         command = [sys.executable, "run_bench.py", *arguments]
         done = subprocess.run(
-            command, cwd=self.root, env=self._environment(), capture_output=True, text=True, timeout=120
+            command, cwd=self.root, env=self._environment(), capture_output=True, text=True, timeout=600
         )
         assert code is None or done.returncode == code, f"{arguments}\n{done.stdout}\n{done.stderr}"
         return done

@@ -45,7 +45,8 @@ def test_planning_waits_for_no_heavy_library():
     """What only `fit` needs is imported there: finding out that a leaderboard is finished must take seconds."""
     code = "import sys, run_bench, bench.runner; from bench import registry as r\n"
     code += "for name in r.estimator_names(): r.estimator_class(name)\n"
-    code += "for name in r.task_names(): r.task(name)\nprint(*{'torch', 'transformers', 'sklearn', 'pandas'} & set(sys.modules))"
+    code += "for name in r.task_names(): r.task(name)\n"
+    code += "print(*{'torch', 'transformers', 'sklearn', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
@@ -251,24 +252,28 @@ def test_report_collect_and_import_hand_over_what_they_were_given(move_in, bench
     move_in({})
     calls = []
 
-    def fake(name, function, answer):
-        def called(*args, **kwargs):
-            calls.append((args, kwargs))
-            return answer
-
+    def fake(name, **answers):
         module = types.ModuleType(name)
-        setattr(module, function, called)
+        for function, answer in answers.items():
+            setattr(
+                module, function, lambda *a, function=function, answer=answer, **k: (calls.append((a, k)), answer)[1]
+            )
         monkeypatch.setitem(sys.modules, name, module)
 
-    fake("bench.report", "write_report", Path("r/leaderboard.md"))
-    fake("bench.collect", "collect", Path("out"))
-    fake("bench.importing", "import_log", "read 3 episodes")
-    assert bench("report", "--results", "r")[:2] == (0, "r/leaderboard.md\n")
+    fake("bench.report", write_report=Path("r/report"), leaderboard_text="the leaderboard")
+    fake("bench.readme", update_readme=["tasks", "facts"])
+    fake("bench.collect", collect=Path("out"))
+    fake("bench.importing", import_log="read 3 episodes")
+    code, out, _ = bench("report", "--results", "r", "--readme", "README.md")
+    assert code == 0 and out.startswith("the leaderboard\n") and "r/report/leaderboard.md" in out
+    assert "r/report/figures" in out and "renewed in README.md: tasks, facts" in out
     assert bench("collect", "coins", "--part", "agents", "--workers", "3")[0] == 0
     assert bench("collect", "coins", "--out", "here")[0] == 0
     assert bench("import", "logs", "--out", "x.parquet", "--task", "coins")[:2] == (0, "read 3 episodes\n")
     assert calls == [
         ((Path("r"),), {}),
+        ((Path("r"),), {}),
+        ((Path("README.md"), Path("r")), {}),
         (("coins",), dict(out=None, parts=("agents",), workers=3)),
         (("coins",), dict(out=Path("here"), workers=1)),
         ((Path("logs"),), dict(task="coins", out=Path("x.parquet"))),

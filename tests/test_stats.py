@@ -49,13 +49,13 @@ def test_the_scheme_follows_the_estimand_and_is_announced_when_it_cannot():
 
 
 def coverage(draw, truth: float, combine, clusters: np.ndarray, *, fixed: bool = True) -> float:
-    """Share of 500 simulated logs whose 95 % interval holds the truth."""
+    """Share of 300 simulated logs whose 95 % interval holds the truth."""
     rng, hits = np.random.default_rng(1), 0
-    for _ in range(500):
-        values, _ = bootstrap(Estimate(draw(rng), combine, clusters), rng, fixed_instances=fixed, replicates=200)
+    for _ in range(300):
+        values, _ = bootstrap(Estimate(draw(rng), combine, clusters), rng, fixed_instances=fixed, replicates=150)
         low, high = percentile_interval(values)
         hits += low <= truth <= high
-    return hits / 500
+    return hits / 300
 
 
 @pytest.mark.parametrize(("instances", "episodes"), [(10, 20), (50, 4), (50, 2)])

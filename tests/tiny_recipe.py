@@ -81,6 +81,7 @@ RECIPE = TinyRecipe(
     mixes=("a",),
     cloning=CloningConfig(hidden=16, layers=1, heads=2, feed_forward=16, epochs=30, batch_tokens=256, checkpoints=(0.5, 1.0)),
     masked_policy="a-100",
+    deterministic=True,
     vocabulary=280,
     max_observation_tokens=64,
     log_episodes=4,

@@ -20,7 +20,8 @@ from bench.recipe import Recipe
 from bench.recording.agents import Roster
 from bench.recording.workers import pool
 from bench.rng import seed_for
-from bench.rollout import EpisodeJob, MaskedEnvironment, play
+from bench.rollout import EpisodeJob, MaskedEnvironment, RememberingEnvironment, play
+from bench.task import Environment
 
 BATCH = 16
 """Episodes played together; part of what makes a recording reproducible."""
@@ -77,19 +78,24 @@ _player: dict[str, Any] = {}  # what a worker process keeps: simulators are slow
 
 
 def _start_player(recipe: Recipe, out: Path) -> None:
-    _player.update(roster=Roster(recipe, out), environments=[], threads=ThreadPoolExecutor(BATCH))
+    _player.update(roster=Roster(recipe, out), environments=[], threads=ThreadPoolExecutor(BATCH), memory={})
 
 
 def _play_chunk(chunk: Chunk) -> None:
     roster, environments, threads = _player["roster"], _player["environments"], _player["threads"]
     recipe = roster.recipe
     missing = len(chunk.jobs) - len(environments)
-    environments += threads.map(lambda _: recipe.environment(), range(max(0, missing)))
+    environments += threads.map(lambda _: _environment(recipe), range(max(0, missing)))
     if chunk.purpose == "masked":
         environments = [MaskedEnvironment(e) for e in environments]
     episodes = play(roster.policy(chunk.policy), environments, chunk.jobs, recipe.step_limit, threads)
     chunk.path.parent.mkdir(parents=True, exist_ok=True)
     write_jsonl(LoggedDataset(recipe.task, (chunk.policy,), 1.0, recipe.step_limit, tuple(episodes)), chunk.path)
+
+
+def _environment(recipe: Recipe) -> Environment:
+    environment = recipe.environment()
+    return RememberingEnvironment(environment, _player["memory"]) if recipe.deterministic else environment
 
 
 def _write_log(recipe: Recipe, log: str, names: Sequence[str], work: Path, out: Path) -> None:

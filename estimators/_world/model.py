@@ -81,6 +81,7 @@ class WorldModel(nn.Module):
         nn.init.normal_(self.turn.weight, std=0.1)
         self.blocks = nn.ModuleList(Block(size.past, 4) for _ in range(size.past_layers))
         self.denoiser = Denoiser(size.latent, size.past, size.action, size.denoiser, size.denoiser_blocks)
+        self.gaussian = mlp(2 * size.past + size.action, 256, 256, 2 * size.latent)
         event = 2 * size.latent + size.action + 2 * size.past
         self.event = mlp(event, 256, len(rewards) + 1)
         self.inverse = mlp(2 * size.latent + size.past, 256, size.action, activation=nn.ReLU)
@@ -116,6 +117,11 @@ class WorldModel(nn.Module):
             x = block(x, cache=cache)
         return unit(x[:, 0])
 
+    def next_gaussian(self, past: Tensor, done: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, latent) mean and log-variance of the next latent as one Gaussian: what diffusion is compared with."""
+        mean, log_variance = self.gaussian(torch.cat([past, done, action], dim=-1)).chunk(2, dim=-1)
+        return mean, log_variance.clamp(-6, 2)
+
     def events(self, z: Tensor, action: Tensor, after: Tensor, past: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
         """(B, R) logits of the reward over its support, (B,) logits of the episode ending."""
         out = self.event(torch.cat([z, action, after, past, done], dim=-1))
@@ -144,6 +150,11 @@ def reward_support(rewards: Tensor, limit: int = 32) -> Tensor:
     if len(distinct) == 1:
         distinct = torch.cat([distinct, distinct + 1])
     return distinct
+
+
+def gaussian_loss(mean: Tensor, log_variance: Tensor, clean: Tensor) -> Tensor:
+    """(B,) negative log-likelihoods per latent axis, up to a constant."""
+    return 0.5 * ((clean - mean) ** 2 / log_variance.exp() + log_variance).mean(dim=-1)
 
 
 def event_loss(model: WorldModel, logits: tuple[Tensor, Tensor], reward: Tensor, ended: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.data import LoggedDataset
 from estimators._world.material import Batch, Material
-from estimators._world.model import SIZES, Latents, WorldModel, event_loss, reward_support
+from estimators._world.model import SIZES, Latents, WorldModel, event_loss, gaussian_loss, reward_support
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,8 @@ class _Loop:
         flat = flatten(model, batch, latents, self._targets(batch, latents))
         repeated = [x.repeat(2, 1) for x in (flat.after, flat.past, flat.done, flat.action)]  # two noise levels each
         denoising = model.denoiser.loss(*repeated, self.generator).mean()
-        loss = denoising + event_loss(model, model.events(flat.z, flat.action, flat.after, flat.past, flat.done), flat.reward, flat.ended)
+        one_step = gaussian_loss(*model.next_gaussian(flat.past, flat.done, flat.action), flat.after).mean()
+        loss = denoising + 0.3 * one_step + event_loss(model, model.events(flat.z, flat.action, flat.after, flat.past, flat.done), flat.reward, flat.ended)
         return loss + 0.1 * self._action_losses(flat, latents) + self._word_loss(batch, latents)
 
     def _targets(self, batch: Batch, latents: Latents) -> Tensor:
@@ -194,7 +195,7 @@ class _Loop:
     @torch.no_grad()
     def measure(self, episodes: Sequence[int]) -> dict[str, float]:
         """Held-out losses of the averaged weights, with the same noise every time."""
-        model, totals, steps = self.average.module, np.zeros(4), 0
+        model, totals, steps = self.average.module, np.zeros(5), 0
         model.eval()
         for start in range(0, len(episodes), 4 * self.training.batch):
             batch = self.material.batch(episodes[start : start + 4 * self.training.batch])
@@ -208,12 +209,20 @@ class _Loop:
             ]
             logits = model.events(flat.z, flat.action, flat.after, flat.past, flat.done)
             reward_error = (model.expected_reward(logits[0]) - flat.reward).abs().mean()
-            totals += n * np.array([*losses, event_loss(model, logits, flat.reward, flat.ended), reward_error])
+            events = event_loss(model, logits, flat.reward, flat.ended)
+            one_step = gaussian_loss(*model.next_gaussian(flat.past, flat.done, flat.action), flat.after).mean()
+            totals += n * np.array([float(x) for x in (*losses, events, reward_error, one_step)])
             steps += n
         model.train()
-        given_loss, free_loss, events, reward_error = totals / steps
-        gain = 1 - given_loss / free_loss
-        return {"denoising": given_loss, "unconditional": free_loss, "gain": gain, "events": events, "reward_mae": reward_error}
+        given_loss, free_loss, events, reward_error, one_step = (totals / steps).tolist()
+        return {
+            "denoising": given_loss,
+            "unconditional": free_loss,
+            "gain": 1 - given_loss / free_loss,
+            "gaussian": one_step,
+            "events": events,
+            "reward_mae": reward_error,
+        }
 
 
 def flatten(model: WorldModel, batch: Batch, latents: Latents, targets: Tensor) -> Flat:

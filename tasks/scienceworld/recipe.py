@@ -67,14 +67,11 @@ RECIPE = ScienceWorldRecipe(
         _agent("b", 100, 0.4),
         # targets, from weak to strong within a mix
         _agent("a", 10),
-        _agent("a", 20),
         _agent("a", 50),
-        _agent("a", 70, 0.5),
         _agent("a", 100),
         _agent("a", 100, 0.4),
         _agent("b", 10),
         _agent("b", 20),
-        _agent("b", 35),
         _agent("b", 70),
         _agent("b", 100),
         *map(_epsilon, (0.25, 0.5, 0.75, 1.0)),
@@ -83,4 +80,5 @@ RECIPE = ScienceWorldRecipe(
     mixes=("a", "b"),
     cloning=CloningConfig(),
     masked_policy="a-100",
+    deterministic=True,
 )

@@ -1,0 +1,55 @@
+"""Plays the policy under evaluation inside a world model: the Monte-Carlo value and what went on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.policy import Policy
+from estimators._world.world import Start, World
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """N simulated episodes.
+
+    Attributes:
+        returns: (N,) discounted. lengths: (N,) steps. ended: (N,) bool, the model ended it before the step limit.
+        episodes: for each its (observation, action, reward) steps.
+        diagnostics: of the world.
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    ended: np.ndarray
+    episodes: list[list[tuple[str, str, float]]]
+    diagnostics: dict[str, float]
+
+
+def simulate(
+    world: World, policy: Policy, starts: Sequence[Start], horizon: int, gamma: float, rng: np.random.Generator
+) -> Simulation:
+    """Alternates agent and world model, all episodes in one batch, until every episode is over or at the step limit."""
+    n = len(starts)
+    seeds = rng.integers(2**62, size=n).tolist()
+    world.reset(starts, rng)
+    session = policy.start([s.goal for s in starts], seeds)
+    shown: list[str | None] = [s.observation for s in starts]
+    returns, lengths, ended = np.zeros(n), np.zeros(n, dtype=int), np.zeros(n, dtype=bool)
+    episodes: list[list[tuple[str, str, float]]] = [[] for _ in starts]
+    for t in range(horizon):
+        decisions = session.step(shown)
+        answers = world.step([None if d is None else d.action for d in decisions])
+        for i, (decision, answer) in enumerate(zip(decisions, answers, strict=True)):
+            if decision is None:
+                continue
+            episodes[i].append((shown[i], decision.action, answer.reward))
+            returns[i] += gamma**t * answer.reward
+            lengths[i] += 1
+            ended[i] = answer.ended
+            shown[i] = None if answer.ended else answer.observation
+        if ended.all():
+            break
+    return Simulation(returns, lengths, ended, episodes, world.diagnostics())
