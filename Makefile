@@ -27,7 +27,8 @@ test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
 
 perf: $(VENV)/installed
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file; done
+	@set -e; for file in benchmarks/[!_]*.py; do name=$$(basename $$file .py); \
+		echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 # After a change of the dependencies in pyproject.toml: what the environment now holds becomes what everybody gets.
 constraints: $(VENV)/installed-test

@@ -101,15 +101,18 @@ class Run(_Grid):
         for task, policies in targets_by_task(jobs).items():
             if task in renewed or not store.has_truth(task, policies):
                 keep_truth(task, store)
+        finished = f"Tables and figures: python run_bench.py report --results {self.results}"
         if not left:
+            print(finished)
             return 0
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # schedulers ask politely first: stop as for Ctrl-C
         outcome = run(left, self.results, take_provenance(), self.backend, workers)
         print(", ".join(f"{n} {status}" for status, n in sorted(outcome.counts.items())) or "no cell finished")
         if outcome.interrupted:
-            finished = total - count + sum(outcome.counts.values())
-            print(f"Stopped: {finished} of {total} cells are stored. Go on with:\n  {_same_command()}", file=sys.stderr)
+            stored = total - count + sum(outcome.counts.values())
+            print(f"Stopped: {stored} of {total} cells are stored. Go on with:\n  {_same_command()}", file=sys.stderr)
             return 130
+        print(finished)
         if outcome.counts.get("failed"):
             print("Some cells failed and will be retried: see `run_bench.py status`.", file=sys.stderr)
             return 1

@@ -128,7 +128,9 @@ def current(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
         The records in a fixed order, and notes for the reader.
     """
     records = sorted(records, key=lambda r: (r.cell.version, _started(r), r.cell.key))
-    newest_data = {(r.cell.task, r.cell.log): r.cell.data for r in sorted(records, key=lambda r: (_started(r), r.cell.key))}
+    newest_data = {
+        (r.cell.task, r.cell.log): r.cell.data for r in sorted(records, key=lambda r: (_started(r), r.cell.key))
+    }
     notes = []
     older = Counter((r.cell.task, r.cell.log) for r in records if newest_data[r.cell.task, r.cell.log] != r.cell.data)
     for (task, log), count in sorted(older.items()):
@@ -187,7 +189,10 @@ def _truths(records: list[Record]) -> tuple[dict[tuple[str, str], tuple[float, f
         if found.get(who, truth) != truth:
             disagree.add(who)
         found[who] = truth
-    notes = [f"{t}: cells disagree about the true value of {p}; all were scored against the latest" for t, p in sorted(disagree)]
+    notes = [
+        f"{t}: cells disagree about the true value of {p}; all were scored against the latest"
+        for t, p in sorted(disagree)
+    ]
     return found, notes
 
 
@@ -258,6 +263,8 @@ def _row(
         notes=tuple(sorted(Counter(r.note for r in records if r.note).items())),
         reasons=tuple(
             (status, reason, count)
-            for (status, reason), count in sorted(Counter((r.status, r.reason) for r in records if r.status != "done").items())
+            for (status, reason), count in sorted(
+                Counter((r.status, r.reason) for r in records if r.status != "done").items()
+            )
         ),
     )

@@ -2,8 +2,8 @@
 
 Each draw (1) takes, for every seed, one bootstrap replicate of the log, the same for all estimators and policies,
 (2) redraws the policies with replacement, (3) redraws every true value from N(measured, stderr). Estimators whose
-replicates describe their simulation alone know nothing of another log or another fit; for them (4) the seeds are redrawn
-too. Every quantity is therefore paired: two estimators are compared on the same episodes, policies and truths.
+replicates describe their simulation alone know nothing of another log or another fit; for them (4) the seeds are
+redrawn too. Every quantity is therefore paired: two estimators are compared on the same episodes, policies and truths.
 
 The number reported is always the plug-in value, never the mean of the draws: redrawing adds noise to estimates that
 already carry it, which raises every error and shrinks every correlation. For the same reason intervals are percentile
@@ -134,7 +134,9 @@ def _measured(name: str, value: np.ndarray, per_seed: np.ndarray, draws: np.ndar
 
 
 def _interval(name: str, value: float, values: np.ndarray) -> tuple[float, float]:
-    if "regret" in name:  # mostly 0 with rare jumps: shifting would leave the range, so the percentiles are only widened
+    if (
+        "regret" in name
+    ):  # mostly 0 with rare jumps: shifting would leave the range, so the percentiles are only widened
         low, high = percentile_interval(values)
         return min(low, value), max(high, value)
     return percentile_interval(values - values.mean() + value)

@@ -23,8 +23,8 @@ OVERALL = "overall"
 def board_rows(standing: Standing) -> list[dict[str, Value]]:
     """One flat row per estimator of a board, best first.
 
-    Suffixes: `_low`, `_high` 95 % interval; `_seed_sd` standard deviation over seeds; `_normalized` divided by the range
-    of true values; `_ceiling` what a perfect estimator would score; `_without_sweep` without the epsilon sweep.
+    Suffixes: `_low`, `_high` 95 % interval; `_seed_sd` standard deviation over seeds; `_normalized` divided by the
+    range of true values; `_ceiling` what a perfect estimator would score; `_without_sweep` without the epsilon sweep.
     """
     return [_identity(standing, spec) | _metrics(standing, spec) | _the_rest(standing, spec) for spec in standing.order]
 

@@ -1,4 +1,4 @@
-"""How good are estimates, given the true values: every metric of the leaderboard, and nothing about where cells come from.
+"""How good are estimates, given the true values: every metric of the leaderboard, and nothing about stored cells.
 
 All functions take policies on the last axis and broadcast over the others, so one call scores a table or a thousand
 bootstrap resamples of it. NaN among the estimates marks a policy without an estimate; NaN among the truths takes the
@@ -100,23 +100,18 @@ def regret(estimates: np.ndarray, truths: np.ndarray, k: int) -> np.ndarray:
     estimates = np.where(in_pool, estimates, np.nan)
     values = np.where(in_pool, truths, -np.inf)
     certain, tied, places = selection(estimates, k)
-    ahead = _ahead(values)  # (..., P, P): j has the higher true value, ties broken by position
-    certain_ahead = (ahead & certain[..., None, :]).any(axis=-1)
-    tied_ahead = (ahead & tied[..., None, :]).sum(axis=-1)
+    order = np.argsort(-values, axis=-1, kind="stable")  # the best first, so that "ahead" means earlier
+    certain, tied, sorted_truths = (np.take_along_axis(x, order, axis=-1) for x in (certain, tied, truths))
+    certain_ahead = np.cumsum(certain, axis=-1) - certain > 0
+    tied_ahead = np.cumsum(tied, axis=-1) - tied
     n_tied, r = tied.sum(axis=-1)[..., None], places[..., None]
     ways = np.maximum(comb(n_tied, r), 1.0)
-    # i is the best of the selection: i is in it, and nobody ahead of i is
+    # a policy is the best of the selection: it is in it, and nobody ahead of it is
     if_certain = comb(n_tied - tied_ahead, r) / ways
     if_tied = np.where(r > 0, comb(n_tied - tied_ahead - 1, np.maximum(r - 1, 0)), 0.0) / ways
     probability = np.where(certain, if_certain, np.where(tied, if_tied, 0.0)) * ~certain_ahead
-    chosen = (probability * np.where(in_pool, truths, 0.0)).sum(axis=-1)
+    chosen = (probability * np.nan_to_num(sorted_truths)).sum(axis=-1)
     return np.where((~np.isnan(estimates)).any(axis=-1), values.max(axis=-1) - chosen, np.nan)
-
-
-def _ahead(values: np.ndarray) -> np.ndarray:
-    position = np.arange(values.shape[-1])
-    higher = values[..., None, :] > values[..., :, None]
-    return higher | ((values[..., None, :] == values[..., :, None]) & (position[None, :] < position[:, None]))
 
 
 def scope_regret(estimates: np.ndarray, truths: np.ndarray, k: int) -> np.ndarray:
@@ -181,7 +176,7 @@ def interval_score(low: np.ndarray, high: np.ndarray, truths: np.ndarray, level:
 def covers_noisy_truth(
     values: np.ndarray, low: np.ndarray, high: np.ndarray, truths: np.ndarray, stderrs: np.ndarray, level: float = 0.95
 ) -> np.ndarray:
-    """|estimate - truth| <= sqrt(half-width^2 + (z stderr)^2): does the interval cover, given that the truth is measured.
+    """|estimate - truth| <= sqrt(half-width^2 + (z stderr)^2): does the interval cover a truth that is measured.
 
     The half-width is the one on the side of the truth, since percentile intervals are not symmetric.
     """

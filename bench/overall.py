@@ -12,7 +12,17 @@ from bench.inference import RANGES, WITHOUT_SWEEP
 from bench.scoring import Scores, Standing
 from bench.stats import percentile_interval
 
-AVERAGED = ("mae", "rmse", "bias", "spearman", "kendall", "regret@1", "regret@3", "pairwise_accuracy", "spearman_without_sweep")
+AVERAGED = (
+    "mae",
+    "rmse",
+    "bias",
+    "spearman",
+    "kendall",
+    "regret@1",
+    "regret@3",
+    "pairwise_accuracy",
+    "spearman_without_sweep",
+)
 """Averaged metrics; the first three are divided by each board's range of true values first."""
 ALL = "all"
 """Stands for all logs in place of one."""
@@ -75,7 +85,7 @@ def ranked_boards(scores: Scores) -> list[Standing]:
 
 
 def overall(scores: Scores) -> list[Overall]:
-    """Every estimator over each log, then over all boards; best first within each, incomplete rows after complete ones."""
+    """Every estimator over all boards, then over each log; best first within each, incomplete rows at the end."""
     standings = ranked_boards(scores)
     logs = sorted({s.board.log for s in standings}, key=lambda log: (-sum(s.board.log == log for s in standings), log))
     found = []
@@ -129,7 +139,9 @@ def _average(spec: str, name: str, group: Sequence[Standing]) -> Average | None:
     value = float(sum(w * m.counted for w, m in zip(weights, measured, strict=True)))
     defined = [(w, m) for w, m in zip(weights, measured, strict=True) if m.value is not None]
     undefined = len(measured) - len(defined)
-    if {len(m.draws) for _, m in defined} & {0} or not defined:  # a board without bootstrap draws: no interval here either
+    if {len(m.draws) for _, m in defined} & {
+        0
+    } or not defined:  # a board without bootstrap draws: no interval here either
         return Average(value, None, None, undefined)
     low, high = percentile_interval(np.sum([w * m.centered for w, m in defined], axis=0))
     smallest, largest = RANGES.get(name.removesuffix(WITHOUT_SWEEP), (-np.inf, np.inf))

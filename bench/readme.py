@@ -1,8 +1,8 @@
-"""Keeps the numbers of a README current: text between markers is replaced by tables and figure links from the stored cells.
+"""Keeps the numbers of a README current: text between markers is replaced by tables and figure links.
 
-Markers are comments, invisible on the page: everything between `<!-- generated:NAME -->` and `<!-- end:NAME -->` belongs
-to the generator. Names: `leaderboard` (averages over tasks and logs), `tasks` (one table per task and log), `figures`,
-`task:<name>` (tables and figures of one task), `figure:<name>` (one figure), `facts` (what the cells are).
+Markers are comments, invisible on the page: what stands between `<!-- generated:NAME -->` and `<!-- end:NAME -->`
+belongs to the generator. Names: `leaderboard` (averages over tasks and logs), `tasks` (a table per task and log),
+`figures`, `task:<name>` (tables and figures of one task), `figure:<name>` (one figure), `facts` (what the cells are).
 """
 
 from __future__ import annotations
@@ -87,20 +87,41 @@ def _board(standing: Standing, heading: str) -> Iterator[str]:
         scores = standing.table[spec]
         mae, coverage = scores["mae"].value, percent(standing.coverage[spec].share)
         over = number(mae / board.span) if mae is not None and board.span > 0 else DASH
-        rank = with_interval(scores["spearman"]) if scores["spearman"].value is not None else f"{DASH} {CONSTANT}" if mae is not None else DASH
+        rank = (
+            with_interval(scores["spearman"])
+            if scores["spearman"].value is not None
+            else f"{DASH} {CONSTANT}"
+            if mae is not None
+            else DASH
+        )
         other = [number(scores[name].value) for name in (without_sweep("spearman"), "pairwise_accuracy", "regret@1")]
-        rows.append([named(standing, spec), with_interval(scores["mae"]), over, rank, *other, coverage, cells(standing, spec)])
-    perfect = [standing.ceilings[name] for name in ("mae", "spearman", without_sweep("spearman"), "pairwise_accuracy", "regret@1")]
+        rows.append(
+            [named(standing, spec), with_interval(scores["mae"]), over, rank, *other, coverage, cells(standing, spec)]
+        )
+    perfect = [
+        standing.ceilings[name]
+        for name in ("mae", "spearman", without_sweep("spearman"), "pairwise_accuracy", "regret@1")
+    ]
     mae, *ranks = [number(c.value if c else None) for c in perfect]
     over = number(perfect[0].value / board.span) if perfect[0] and board.span > 0 else DASH
     rows.append(["*perfect estimator*", mae, over, *ranks, DASH, ""])
-    header = ["estimator", "MAE [95 %]", "MAE / range", "Spearman [95 %]", "without sweep", "pairs in order", "regret@1"]
+    header = [
+        "estimator",
+        "MAE [95 %]",
+        "MAE / range",
+        "Spearman [95 %]",
+        "without sweep",
+        "pairs in order",
+        "regret@1",
+    ]
     yield table([*header, "interval covers", "cells"], rows)
 
 
 def _facts(scores: Scores) -> str:
     """How many cells of what stand behind the tables."""
-    status = [str(x) for s in scores.standings for row in s.board.rows.values() for x in row.status.ravel() if x != "missing"]
+    status = [
+        str(x) for s in scores.standings for row in s.board.rows.values() for x in row.status.ravel() if x != "missing"
+    ]
     count = {kind: status.count(kind) for kind in ("done", "unsupported", "failed")}
     text = f"{len(status):,} cells: {count['done']:,} estimates, {count['unsupported']:,} declined with a reason"
     text += f", {count['failed']:,} failed" if count["failed"] else ""

@@ -58,20 +58,22 @@ def real_episodes(results_dir: Path, task: str, redraws: int = 2000) -> RealEpis
     try:
         policies = json.loads(path.read_text(encoding="utf-8"))
         found = {
-            name: _expected_errors(one["returns"], one["instances"], one["mean"] if one["stderr"] == 0 else None, task, name, redraws)
+            name: _expected_errors(
+                one["returns"], one["instances"], one["mean"] if one["stderr"] == 0 else None, task, name, redraws
+            )
             for name, one in sorted(policies.items())
             if len(one["returns"]) >= 2
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path} does not hold on-policy returns ({type(error).__name__}: {error}). It should map each policy to mean, "
-            "stderr, returns and instances; delete it and run the benchmark again to write it anew."
+            f"{path} does not hold on-policy returns ({type(error).__name__}: {error}). It should map each policy to "
+            "mean, stderr, returns and instances; delete it and run the benchmark again to write it anew."
         ) from error
     return RealEpisodes(found)
 
 
 def halves(instances: Sequence[object]) -> np.ndarray:
-    """(m,) bool, the episodes to draw from: every other episode of each instance, the first in turn this one or the other."""
+    """(m,) bool, the episodes to draw from: every other one of each instance, the first or the second in turn."""
     draws, seen = np.zeros(len(instances), dtype=bool), dict[object, int]()
     for i, instance in enumerate(instances):
         turn = seen.setdefault(instance, len(seen) % 2)
@@ -86,9 +88,15 @@ def _expected_errors(
     """(M,) mean over random orders of |mean of the first m drawn episodes - true value|."""
     values = np.asarray(returns, dtype=float)
     if len(values) != len(instances) or not np.isfinite(values).all():
-        raise ValueError(f"{policy}: {len(values)} returns and {len(instances)} instances, all must be finite and match")
+        raise ValueError(
+            f"{policy}: {len(values)} returns and {len(instances)} instances, all must be finite and match"
+        )
     drawn = np.ones(len(values), dtype=bool) if exact is not None else halves(instances)
-    truth = exact if exact is not None else _instance_mean(values[~drawn], [x for x, d in zip(instances, drawn, strict=True) if not d])
+    truth = (
+        exact
+        if exact is not None
+        else _instance_mean(values[~drawn], [x for x, d in zip(instances, drawn, strict=True) if not d])
+    )
     orders = rng_for("real episodes", task, policy).permuted(np.tile(values[drawn], (redraws, 1)), axis=1)
     means = np.cumsum(orders, axis=1) / np.arange(1, drawn.sum() + 1)
     return np.abs(means - truth).mean(axis=0)

@@ -1,4 +1,4 @@
-"""Writes the report: tables (md, csv) and figures (svg, png) from stored cells alone. The same cells give the same bytes."""
+"""Writes the report: tables (md, csv) and figures (svg, png) from stored cells alone; same cells, same bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from bench.tables import (
 
 FOLDER = "report"
 LEGEND = (
-    f"{PARTIAL} cells are missing or declined: the numbers of such a row are over fewer cells and do not compare with full rows. "
+    f"{PARTIAL} cells are missing or declined: the numbers of such a row are over fewer cells and do not compare with "
+    "those of full rows. "
     f"{DASH} {CONSTANT} all estimates are equal, so the order is undefined; it enters averages as 0. "
     "Intervals in brackets are 95 % bootstrap intervals over log episodes, policies and true values jointly. "
     "*perfect estimator*: what the true values themselves would score, given that they were measured with noise."
@@ -117,7 +118,11 @@ def left_out(scores: Scores) -> str:
     ranked = {s.board.task for s in ranked_boards(scores)}
     exact = sorted({s.board.task for s in scores.main if s.board.exact} - ranked)
     flat = sorted({s.board.task for s in scores.main if s.board.span == 0} - ranked - set(exact))
-    text = f"Not averaged: {', '.join(exact)}, whose true values are computed exactly to test estimators. " if exact else ""
+    text = (
+        f"Not averaged: {', '.join(exact)}, whose true values are computed exactly to test estimators. "
+        if exact
+        else ""
+    )
     return text + (f"Not averaged: {', '.join(flat)}, whose targets do not differ in value." if flat else "")
 
 
@@ -163,15 +168,20 @@ def comparisons_text(standing: Standing) -> str:
         found = [c for c in standing.comparisons if c.against == against and c.metric == "mae"]
         if found:
             lines.append(f"- {_verdict(found, against)}")
-    return "**Paired comparisons of the error** (Holm-adjusted, 5 %; all of them in comparisons.csv).\n\n" + "\n".join(lines) if lines else ""
+    return (
+        "**Paired comparisons of the error** (Holm-adjusted, 5 %; all of them in comparisons.csv).\n\n"
+        + "\n".join(lines)
+        if lines
+        else ""
+    )
 
 
 def _verdict(found: Sequence[Comparison], against: str) -> str:
     sure = [c for c in found if c.p_holm < 0.05]
     better = [f"`{c.estimator}` ({number(c.difference, sign=True)})" for c in sure if c.difference < 0]
     worse = [f"`{c.estimator}` ({number(c.difference, sign=True)})" for c in sure if c.difference > 0]
-    text = f"Against the {against}, `{found[0].reference}`: better: {', '.join(better) or 'none'}; worse: {', '.join(worse) or 'none'}; "
-    return text + f"not told apart: {len(found) - len(sure)} of {len(found)}."
+    text = f"Against the {against}, `{found[0].reference}`: better: {', '.join(better) or 'none'}; "
+    return text + f"worse: {', '.join(worse) or 'none'}; not told apart: {len(found) - len(sure)} of {len(found)}."
 
 
 def remarks(standing: Standing) -> str:

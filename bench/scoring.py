@@ -44,7 +44,7 @@ class Standing:
 
     @cached_property
     def order(self) -> tuple[str, ...]:
-        """Specs from best to worst: smallest error first, then those that miss cells, then those without an estimate."""
+        """Specs from best to worst: by error, then those that miss cells, then those without an estimate."""
 
         def place(spec: str) -> tuple[bool, bool, float, str]:
             mae = self.table[spec]["mae"].value
@@ -110,12 +110,14 @@ def score(results_dir: Path, n_draws: int = DRAWS) -> Scores:
         )
     shown = _main_boards(found)
     real = {task: real_episodes(store.results, task) for task in sorted({b.task for b in found})}
-    standings = [_standing(b, i in shown, real[b.task], n_draws if i in shown else n_draws // 4) for i, b in enumerate(found)]
+    standings = [
+        _standing(b, i in shown, real[b.task], n_draws if i in shown else n_draws // 4) for i, b in enumerate(found)
+    ]
     return Scores(tuple(standings), tuple(notes))
 
 
 def _main_boards(found: list[Board]) -> Collection[int]:
-    """Positions of the boards to show: of each task and log the size with the most estimates, the largest among equals."""
+    """Positions of the boards to show: of each task and log the size with most estimates, the largest of equals."""
     best: dict[tuple[str, str], tuple[int, int, int]] = {}
     for i, board in enumerate(found):
         key, size = (board.task, board.log), sum(int(row.done.sum()) for row in board.rows.values())

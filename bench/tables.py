@@ -87,7 +87,11 @@ def error_table(standing: Standing) -> str:
         numbers = [with_interval(mae), over[0], number(rmse.value), over[1], with_interval(scores["bias"], sign=True)]
         rows.append([named(standing, spec), *numbers, _worth(standing, spec), cells(standing, spec)])
     floor = standing.ceilings["mae"], standing.ceilings["rmse"]
-    perfect = [x for c in floor for x in ((number(c.value), number(c.value / span) if span > 0 else DASH) if c else (DASH, DASH))]
+    perfect = [
+        x
+        for c in floor
+        for x in ((number(c.value), number(c.value / span) if span > 0 else DASH) if c else (DASH, DASH))
+    ]
     rows.append(["*perfect estimator*", *perfect, DASH, DASH, ""])
     header = ["estimator", "MAE [95 %]", "MAE / range", "RMSE", "RMSE / range", "bias [95 %]", "real episodes", "cells"]
     return table(header, rows)
@@ -111,7 +115,15 @@ def ranking_table(standing: Standing, sweep: bool = True) -> str:
         numbers = [_rank(standing, spec, first, interval=sweep), *(_rank(standing, spec, name) for name in others)]
         rows.append([named(standing, spec), *numbers, cells(standing, spec)])
     rows.append(["*perfect estimator*", *(_ceiling(standing, name) for name in names), ""])
-    header = ["estimator", "Spearman" + (" [95 %]" if sweep else ""), "Kendall tau-b", "pairs in order", "regret@1", "regret@3", "cells"]
+    header = [
+        "estimator",
+        "Spearman" + (" [95 %]" if sweep else ""),
+        "Kendall tau-b",
+        "pairs in order",
+        "regret@1",
+        "regret@3",
+        "cells",
+    ]
     return table(header, rows)
 
 
@@ -126,11 +138,30 @@ def interval_table(standing: Standing) -> str:
         elif row.simulation_only:
             share = "simulation only"
         width = found.width / span if found.width is not None and span > 0 else None
-        intervals = [share, percent(found.share_noisy), number(found.width), number(width), number(found.score), str(found.cells)]
-        cost = [seconds(median_of(row.fit_seconds)), seconds(median_of(row.estimate_seconds)), seconds(median_of(row.memory_mb))]
+        intervals = [
+            share,
+            percent(found.share_noisy),
+            number(found.width),
+            number(width),
+            number(found.score),
+            str(found.cells),
+        ]
+        cost = [
+            seconds(median_of(row.fit_seconds)),
+            seconds(median_of(row.estimate_seconds)),
+            seconds(median_of(row.memory_mb)),
+        ]
         declined = percent(standing.count(spec, "unsupported") / standing.board.n_expected)
         rows.append([named(standing, spec), *intervals, declined, *cost])
-    header = ["estimator", "95 % interval covers", "allowing truth noise", "width", "width / range", "interval score", "intervals"]
+    header = [
+        "estimator",
+        "95 % interval covers",
+        "allowing truth noise",
+        "width",
+        "width / range",
+        "interval score",
+        "intervals",
+    ]
     return table([*header, "declined", "fit s", "estimate s", "peak MB"], rows)
 
 
@@ -143,11 +174,25 @@ def overall_table(rows: Sequence[Overall]) -> str:
         gain = DASH if row.gain is None else number(row.gain, sign=True)
         if row.gain_low is not None:
             gain += f" [{number(row.gain_low, sign=True)}, {number(row.gain_high, sign=True)}]"
-        numbers = [_average(row, "mae"), gain, _average(row, "spearman"), _average(row, "spearman_without_sweep", interval=False)]
+        numbers = [
+            _average(row, "mae"),
+            gain,
+            _average(row, "spearman"),
+            _average(row, "spearman_without_sweep", interval=False),
+        ]
         numbers += [_average(row, "pairwise_accuracy", interval=False), _average(row, "regret@1", interval=False)]
         counts = [f"{row.boards} of {total}", f"{row.cells} of {row.n_expected}"]
-        body.append([f"`{row.spec}`{mark}", row.family, *numbers, percent(row.coverage), percent(row.unsupported), *counts])
-    header = ["estimator", "family", "MAE / range [95 %]", "better than baseline by [95 %]", "Spearman [95 %]", "without sweep"]
+        body.append(
+            [f"`{row.spec}`{mark}", row.family, *numbers, percent(row.coverage), percent(row.unsupported), *counts]
+        )
+    header = [
+        "estimator",
+        "family",
+        "MAE / range [95 %]",
+        "better than baseline by [95 %]",
+        "Spearman [95 %]",
+        "without sweep",
+    ]
     return table([*header, "pairs in order", "regret@1", "interval covers", "declined", "boards", "cells"], body)
 
 
@@ -165,7 +210,10 @@ def size_table(standings: Sequence[Standing]) -> str:
     rows = []
     for spec in specs:
         found = [spec in s.table and s.table[spec]["mae"].value for s in standings]
-        shown = [number(x / s.board.span) if x not in (None, False) and s.board.span > 0 else DASH for x, s in zip(found, standings, strict=True)]
+        shown = [
+            number(x / s.board.span) if x not in (None, False) and s.board.span > 0 else DASH
+            for x, s in zip(found, standings, strict=True)
+        ]
         marks = ["" if x == DASH or s.complete(spec) else f" {PARTIAL}" for x, s in zip(shown, standings, strict=True)]
         rows.append([f"`{spec}`", *(x + m for x, m in zip(shown, marks, strict=True))])
     return table(["estimator", *(f"n = {s.board.n:,}" for s in standings)], rows)
@@ -175,7 +223,11 @@ def real_episodes_line(standing: Standing) -> str:
     """The error of m real episodes, or an empty string where it is not known."""
     errors = standing.real.mae(standing.board.policies) if standing.real else ()
     parts = [f"{number(float(errors[m - 1]))} with {m}" for m in SHOWN if m <= len(errors)]
-    return f"The mean of m real episodes of each target, instead of an estimate, errs by {', '.join(parts)}." if parts else ""
+    return (
+        f"The mean of m real episodes of each target, instead of an estimate, errs by {', '.join(parts)}."
+        if parts
+        else ""
+    )
 
 
 def console_text(standings: Sequence[Standing]) -> str:

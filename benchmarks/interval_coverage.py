@@ -1,10 +1,10 @@
-"""Do nominal 95 % intervals cover 95 %? Simulated logs with a known value, the estimators and bootstrap of the benchmark.
+"""Do nominal 95 % intervals cover 95 %? Simulated logs of known value, estimators and bootstrap of the benchmark.
 
     python -m benchmarks.interval_coverage --replications 1000
 
 writes results/simulations/interval_coverage.json and .md. The process: 50 instances of different difficulty, visited
-equally often; T turns, each a choice between two actions; each turn pays a Bernoulli reward / T whose mean rises with the
-second action. The logger picks it with probability 1/2, the target more often. The value is known in closed form.
+equally often; T turns, each a choice between two actions; each turn pays a Bernoulli reward / T whose mean rises with
+the second action. The logger picks it with probability 1/2, the target more often. The value has a closed form.
 """
 
 from __future__ import annotations
@@ -117,37 +117,66 @@ def simulate(setting: Setting, n: int, replications: int, resamples: int = 400) 
             widths.setdefault(spec, []).append(high - low)
             misses.setdefault(spec, []).append(abs(estimate.value - truth))
     return [
-        Result(setting.name, n, spec, replications, float(np.mean(hits[spec])), *wilson_interval(sum(hits[spec]), replications),
-               float(np.mean(widths[spec])), float(np.mean(misses[spec])), float(np.mean(shares)))
+        Result(
+            setting.name,
+            n,
+            spec,
+            replications,
+            float(np.mean(hits[spec])),
+            *wilson_interval(sum(hits[spec]), replications),
+            float(np.mean(widths[spec])),
+            float(np.mean(misses[spec])),
+            float(np.mean(shares)),
+        )
         for spec in hits
-    ]  # fmt: skip
+    ]
 
 
 def markdown(results: list[Result], seconds: float) -> str:
-    """The table, and what it says."""
+    """The table, and what it says.
+
+    Args:
+        seconds: processor time it took.
+    """
     rows = [
-        [r.setting, f"{r.n:,}", f"{r.ess_share:.3f}", f"`{r.estimator}`", f"{100 * r.coverage:.1f} % [{100 * r.low:.1f}, {100 * r.high:.1f}]",
-         f"{r.mean_width:.3f}", f"{r.mean_error:.3f}"]
+        [
+            r.setting,
+            f"{r.n:,}",
+            f"{r.ess_share:.3f}",
+            f"`{r.estimator}`",
+            f"{100 * r.coverage:.1f} % [{100 * r.low:.1f}, {100 * r.high:.1f}]",
+            f"{r.mean_width:.3f}",
+            f"{r.mean_error:.3f}",
+        ]
         for r in results
-    ]  # fmt: skip
-    light = [r for r in results if r.setting == LIGHT.name and r.n >= 200]
-    outside = [r for r in light if not 0.93 <= r.coverage <= 0.97]
-    verdict = f"Light tails, n >= 200: {len(light) - len(outside)} of {len(light)} rows cover between 93 and 97 %."
-    heavy = [r for r in results if r.setting == HEAVY.name and r.estimator in WEIGHTED]
-    if heavy:
-        lowest = min(heavy, key=lambda r: r.coverage)
-        verdict += (
-            f" Heavy tails: down to {100 * lowest.coverage:.1f} % (`{lowest.estimator}`, n = {lowest.n:,}): where a handful of "
-            "episodes carries all the weight, resampling them cannot know of the weights that were never seen."
-        )
+    ]
     header = ["setting", "n", "ESS / n", "estimator", "covers [95 %]", "mean width", "mean abs. error"]
-    return "\n\n".join([
-        "# Coverage of nominal 95 % intervals",
-        f"Written by `python -m benchmarks.interval_coverage` ({results[0].replications:,} simulated logs per row, "
-        f"{seconds:.0f} s on one core). `{BEHAVIOR_AVERAGE}` is scored against the value of the logger, which is what it estimates.",
-        verdict,
-        tabulate(rows, header, tablefmt="github", disable_numparse=True),
-    ]) + "\n"  # fmt: skip
+    about = (
+        f"Written by `python -m benchmarks.interval_coverage`: {results[0].replications:,} simulated logs per row, "
+        f"{seconds:.0f} s of processor time. `{BEHAVIOR_AVERAGE}` is scored against the value of the logger, which is "
+        "what it estimates; the others against that of the target."
+    )
+    table = tabulate(rows, header, tablefmt="github", disable_numparse=True)
+    return "\n\n".join(["# Coverage of nominal 95 % intervals", about, verdict(results), table]) + "\n"
+
+
+def verdict(results: list[Result]) -> str:
+    """What the table says about light and about heavy tails."""
+    light = [r for r in results if r.setting == LIGHT.name and r.n >= 200]
+    outside = [
+        f"{100 * r.coverage:.1f} % (`{r.estimator}`, n = {r.n:,})" for r in light if not 0.93 <= r.coverage <= 0.97
+    ]
+    text = f"Light tails, n >= 200: {len(light) - len(outside)} of {len(light)} rows cover between 93 and 97 %"
+    text += f"; not {', '.join(outside)}." if outside else "."
+    heavy = [r for r in results if r.setting == HEAVY.name and r.estimator in WEIGHTED]
+    if not heavy:
+        return text
+    lowest = min(heavy, key=lambda r: r.coverage)
+    return (
+        f"{text} Heavy tails: down to {100 * lowest.coverage:.1f} % (`{lowest.estimator}`, n = {lowest.n:,}). Where a "
+        "handful of episodes carries all the weight, resampling them knows nothing of the weights that were never seen: "
+        "there an interval is only as good as the effective sample size beside it."
+    )
 
 
 def main(replications: int = 1000, n: tuple[int, ...] = (200, 500), out: Path = OUT) -> None:
@@ -161,7 +190,12 @@ def main(replications: int = 1000, n: tuple[int, ...] = (200, 500), out: Path = 
     begun = time.process_time()
     results = [r for setting in (LIGHT, HEAVY) for size in n for r in simulate(setting, size, replications)]
     out.mkdir(parents=True, exist_ok=True)
-    content = {"instances": INSTANCES, "effect": EFFECT, "settings": [asdict(LIGHT), asdict(HEAVY)], "results": [asdict(r) for r in results]}
+    content = {
+        "instances": INSTANCES,
+        "effect": EFFECT,
+        "settings": [asdict(LIGHT), asdict(HEAVY)],
+        "results": [asdict(r) for r in results],
+    }
     (out / "interval_coverage.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     (out / "interval_coverage.md").write_text(markdown(results, time.process_time() - begun), encoding="utf-8")
 

@@ -3,7 +3,7 @@
 Fills a temporary results folder with placeholder records for every cell of the published grid, then runs the front door
 on it: what is measured is starting, importing, planning and reading, and nothing is computed.
 
-    python benchmarks/rerun_finished.py
+    python -m benchmarks.rerun_finished
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
+from bench import registry
+from bench.cells import Record
+from bench.errors import DataError
+from bench.plan import Selection, plan
+from bench.provenance import take_provenance
+from bench.store import Store
+
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from bench import registry  # noqa: E402
-from bench.cells import Record  # noqa: E402
-from bench.errors import DataError  # noqa: E402
-from bench.plan import Selection, plan  # noqa: E402
-from bench.provenance import take_provenance  # noqa: E402
-from bench.store import Store  # noqa: E402
-
 LIMIT_SECONDS = 5.0
 REPEATS = 3
 

@@ -2,7 +2,8 @@
 
 Both are frozen from the log before any policy is known; a value per leaf is then all that is left to learn. Averagers
 cannot diverge under bootstrapped targets (Gordon 1995), which linear and neural regressions can, and what they predict
-stays within the range of what was seen. Ernst, Geurts & Wehenkel 2005 freeze their trees for the same reason (section 4.4).
+stays within the range of what was seen. Ernst, Geurts & Wehenkel 2005 (section 4.4) freeze their trees for the same
+reason.
 """
 
 from __future__ import annotations
@@ -71,7 +72,11 @@ class Trees:
         self.features.fit(episodes, rng)
         rows = np.flatnonzero(np.isin(data.columns.episode, episodes))
         self.forest_ = ExtraTreesRegressor(
-            self.trees, min_samples_leaf=self.min_leaf, max_features=1 / 3, random_state=int(rng.integers(2**31)), n_jobs=1
+            self.trees,
+            min_samples_leaf=self.min_leaf,
+            max_features=1 / 3,
+            random_state=int(rng.integers(2**31)),
+            n_jobs=1,
         )
         inputs = self.features.pairs(self.features.texts.logged)
         self.forest_.fit(inputs[rows], _structure_targets(data, rows))

@@ -37,7 +37,7 @@ def regression_estimate(terms: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 @dataclass
 class ControlVariate(Estimator):
-    """Kallus & Uehara 2019 (arXiv 1906.03735), section 3.1, REG: regress the weighted return on the weight, whose mean is 1.
+    """Regresses the weighted return on the weight, whose mean is 1 (Kallus & Uehara 2019, arXiv 1906.03735, 3.1, REG).
 
     Adding a constant to all returns adds it to the estimate; WIS is its first-order cousin.
     """

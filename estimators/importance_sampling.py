@@ -29,7 +29,7 @@ class ImportanceSampling(Estimator):
     With w_t the product of the ratios up to turn t, carried forward after the end of an episode, and G the return:
 
     - default, IS: (1/n) sum_i w_T G (Precup, Sutton & Singh 2000, section 3); unbiased.
-    - `self_normalized`, WIS: sum_i w_T G / sum_i w_T (ibid., section 3); consistent, within the range of logged returns.
+    - `self_normalized`, WIS: sum_i w_T G / sum_i w_T (ibid.); consistent, within the range of logged returns.
     - `per_decision`, PDIS: (1/n) sum_i sum_t gamma^t w_t r_t (ibid., section 4); unbiased.
     - both, CWPDIS: sum_t gamma^t (sum_i w_t r_t / sum_i w_t), sums over all n episodes (Thomas 2015,
       "Safe reinforcement learning", chapter 3); consistent.
@@ -40,10 +40,10 @@ class ImportanceSampling(Estimator):
     per_decision: bool = False
     """Weigh each reward by the ratios up to its own turn only."""
     clip: float | None = None
-    """Cap on every cumulative weight (Ionides 2008); biased, toward 0 unless self-normalized. None leaves weights as they are."""
+    """Cap on every cumulative weight (Ionides 2008); biased, toward 0 unless self-normalized."""
     shrink: float | None = None
-    """Lambda of the optimistic shrinkage w -> lambda w / (w^2 + lambda) (Su et al. 2020, arXiv 1907.09623, DRos); biased,
-    toward 0 unless self-normalized."""
+    """Lambda of the optimistic shrinkage w -> lambda w / (w^2 + lambda) (Su et al. 2020, arXiv 1907.09623, DRos);
+    biased, toward 0 unless self-normalized."""
     balanced: bool = False
     """Divide by the mixture of all loggers over the prefix instead of the one that generated the episode."""
 

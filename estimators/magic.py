@@ -29,9 +29,9 @@ RIDGE = 1e-5
 class Magic(CrossFitted):
     """Thomas & Brunskill 2016 (arXiv 1604.00923), section 6 and appendix G.3.
 
-    g_J = sum_{t <= J} of the WDR terms + sum_i gamma^{J+1} w_J V(h_{J+1}), J = -1 (only V) ... L-1 (WDR itself). The blend
-    x on the simplex minimizes x' (Omega + b b') x: Omega estimates the covariance of g, b_J is the distance of g_J to a
-    1 - delta bootstrap interval of WDR, widened to contain WDR.
+    g_J = sum_{t <= J} of the WDR terms + sum_i gamma^{J+1} w_J V(h_{J+1}), J = -1 (only V) ... L-1 (WDR itself). The
+    blend x on the simplex minimizes x' (Omega + b b') x: Omega estimates the covariance of g, b_J is the distance of
+    g_J to a 1 - delta bootstrap interval of WDR, widened to contain WDR.
     """
 
     covariance: Literal["full", "published"] = "full"
@@ -54,8 +54,8 @@ class Magic(CrossFitted):
         blend = self.blend(episodes, parts, counts)
         reach = np.cumsum(blend[::-1])[::-1]  # (L+1,) how much of the blend still uses weights at turn t
         blended = Corrections(parts.residual * reach[1:], parts.value * reach[:-1])
-        turns = float(blend @ np.arange(len(blend)))
-        diagnostics |= {"weight_on_direct": float(blend[0]), "weight_on_wdr": float(blend[-1]), "mean_weighted_turns": turns}
+        diagnostics |= {"weight_on_direct": float(blend[0]), "weight_on_wdr": float(blend[-1])}
+        diagnostics["mean_weighted_turns"] = float(blend @ np.arange(len(blend)))
         return Estimate(
             self_normalized_terms(episodes, blended),
             self_normalized_doubly_robust,
@@ -97,8 +97,9 @@ def _shares(log_weight: np.ndarray) -> np.ndarray:
 def simplex_minimum(matrix: np.ndarray) -> np.ndarray:
     """argmin x' (M + ridge I) x over x >= 0, sum x = 1, for positive semidefinite M (k, k).
 
-    The minimizer y >= 0 of y' M y + (1 - sum y)^2, a nonnegative least-squares problem, has the same direction. The ridge is
-    relative to the mean diagonal, so that the unit of the rewards does not matter; all mass goes last where M is 0.
+    The minimizer y >= 0 of y' M y + (1 - sum y)^2, a nonnegative least-squares problem, has the same direction. The
+    ridge is relative to the mean diagonal, so that the unit of the rewards does not matter; where M is 0, all mass
+    goes last.
     """
     size = np.trace(matrix) / len(matrix)
     if not size > 0:

@@ -61,9 +61,9 @@ class PrefixTree(Estimator):
     """V(h) = sum_a pi(a | h) mean(r + gamma V(h')) over the actions logged after exactly h, by backward induction.
 
     The policy's probability of actions that were never logged after h is given the mean logged return-to-go from h,
-    and reported. In a deterministic environment the rest is exact, and no behavior log-probability is used; the same numbers
-    are those of importance sampling with the empirical behavior policy (Hanna, Niekum & Stone 2019, arXiv 1806.01347,
-    with the whole history). `lower_bound` and `upper_bound` give unmatched mass the smallest and largest logged return
+    and reported. In a deterministic environment the rest is exact, and no behavior log-probability is used; the same
+    numbers are those of importance sampling with the empirical behavior policy (Hanna, Niekum & Stone 2019, arXiv
+    1806.01347, with the whole history). `lower_bound` and `upper_bound` give unmatched mass the smallest and largest logged return
     (replay as in Li et al. 2011, arXiv 1003.5956, with the rejected part bounded).
     """
 
@@ -92,8 +92,8 @@ class PrefixTree(Estimator):
         start, last = columns.offsets[:-1], columns.offsets[1:] - 1
         influence = np.bincount(columns.episode, weights=data.gamma**columns.turn * pull)
         terms = value[tree.node[start]] + len(data) * influence
-        log_weight = log_reach[tree.node[last]] + log_share[last]
-        return Estimate(terms[:, None], mean_of_terms, columns.instance, _coverage(log_weight, columns.returns(data.gamma)))
+        coverage = _coverage(log_reach[tree.node[last]] + log_share[last], columns.returns(data.gamma))
+        return Estimate(terms[:, None], mean_of_terms, columns.instance, coverage)
 
 
 def _log_edge_probabilities(tree: HistoryTree, logp: np.ndarray) -> np.ndarray:
@@ -108,8 +108,8 @@ def _missing_mass(tree: HistoryTree, log_likely: np.ndarray, policy: Policy) -> 
     total = np.exp(_log_sums(tree.node[first], log_likely, int(tree.node.max()) + 1))
     if total.max() > 1.001:
         raise UnsupportedError(
-            f"policy {policy.name!r}: after one and the same history its probabilities of different logged actions sum to "
-            f"{total.max():.4g}; they must not exceed 1."
+            f"policy {policy.name!r}: after one and the same history its probabilities of different logged actions sum "
+            f"to {total.max():.4g}; they must not exceed 1."
         )
     return np.maximum(1 - total, 0.0)
 
@@ -121,7 +121,9 @@ def _log_sums(group: np.ndarray, values: np.ndarray, groups: int) -> np.ndarray:
     return sums
 
 
-def _backward(data: LoggedDataset, tree: HistoryTree, share: np.ndarray, unmatched: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _backward(
+    data: LoggedDataset, tree: HistoryTree, share: np.ndarray, unmatched: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(nodes,) values and (S,) outcomes r + gamma V(h'), from the last turn to the first.
 
     Args:
@@ -138,7 +140,8 @@ def _backward(data: LoggedDataset, tree: HistoryTree, share: np.ndarray, unmatch
 
 def _forward(data: LoggedDataset, tree: HistoryTree, log_share: np.ndarray) -> np.ndarray:
     """(nodes,) log-probability that the policy reaches each history."""
-    reach = _log_sums(tree.node[data.columns.offsets[:-1]], np.zeros(len(data)), int(tree.node.max()) + 1) - np.log(len(data))
+    start, one = tree.node[data.columns.offsets[:-1]], np.full(len(data), -np.log(len(data)))
+    reach = _log_sums(start, one, int(tree.node.max()) + 1)
     for steps in _by_turn(data):
         on = steps[tree.child[steps] >= 0]
         np.logaddexp.at(reach, tree.child[on], reach[tree.node[on]] + log_share[on])

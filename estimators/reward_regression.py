@@ -33,7 +33,7 @@ class RewardRegression(TextRegression):
     variants: ClassVar[tuple[str, ...]] = ("", "outcome=reward")
     known_failures: ClassVar[dict[str, str]] = {
         "check_episodes_that_end_early": "only the first action is the policy's, the logger continues",
-        "check_error_falls_as_the_log_grows": "biased however large the log: the logger continues after the first action",
+        "check_error_falls_as_the_log_grows": "biased however large the log: the logger continues",
     }
     tiny: ClassVar[dict[str, Any]] = {"dimensions": 8, "trees": 5}
 
@@ -48,10 +48,11 @@ class RewardRegression(TextRegression):
         data = self.fitted_data()
         columns = data.columns
         actions = sample_target_actions(policy, data, self.n_actions, rng)
-        value = actions.mixture @ self.averager_.query(self.texts_.candidates(actions.step, actions.actions))  # (S, leaves)
+        candidates = self.texts_.candidates(actions.step, actions.actions)
+        value = actions.mixture @ self.averager_.query(candidates)  # (S, leaves)
         outcome = returns_to_go(data) if self.outcome == "return" else columns.rewards
         leaf = self.mean_ @ outcome
-        counted = (columns.turn == 0) if self.outcome == "return" else data.gamma**columns.turn  # (S,) weight of each step
+        counted = columns.turn == 0 if self.outcome == "return" else data.gamma**columns.turn  # (S,) weight of steps
         weight = value.T @ counted  # (leaves,) of each leaf in the sum over episodes
         influence = (self.mean_.T @ weight) * outcome - self.mean_.T @ (weight * leaf)  # (S,), see Evaluation.influence
         terms = np.bincount(columns.episode, weights=counted * (value @ leaf) + influence)

@@ -1,4 +1,4 @@
-"""Writes a results folder as a finished benchmark would leave it: made-up estimators with known errors, no estimate computed."""
+"""Writes a results folder as a finished benchmark would leave it: made-up estimators with known errors."""
 
 from __future__ import annotations
 
@@ -57,9 +57,13 @@ MAKERS: dict[str, Maker] = {
     "retrieval": Maker("world model", bias=0.05, noise=0.06, pull=0.25, simulation=True, seconds=20.0),
     "autoregressive_wm": Maker("world model", bias=0.1, noise=0.04, simulation=True, seconds=240.0),
     "gaussian_wm": Maker("world model", bias=0.25, noise=0.05, pull=0.6, simulation=True, seconds=60.0),
-    "joint_diffusion": Maker("joint diffusion", bias=0.12, noise=0.07, pull=0.5, simulation=True, partial=True, seconds=150.0),
+    "joint_diffusion": Maker(
+        "joint diffusion", bias=0.12, noise=0.07, pull=0.5, simulation=True, partial=True, seconds=150.0
+    ),
     "adwm": Maker("diffusion world model", bias=0.06, noise=0.05, pull=0.15, simulation=True, seconds=180.0),
-    "adwm[eta=0.0,omega=1.0]": Maker("diffusion world model", bias=0.04, noise=0.05, pull=0.2, simulation=True, seconds=90.0),
+    "adwm[eta=0.0,omega=1.0]": Maker(
+        "diffusion world model", bias=0.04, noise=0.05, pull=0.2, simulation=True, seconds=90.0
+    ),
     "adwm_dr": Maker("hybrid", noise=0.09, pull=0.1, partial=True, seconds=200.0),
 }
 """A leaderboard of the size and the unevenness of the published one."""
@@ -95,10 +99,26 @@ def write_results(
                     for spec, maker in makers.items():
                         for i, name in enumerate(names):
                             if not (maker.partial and seed > 0):
-                                _write_cell(store, Cell(
-                                    task=task, log=log, data="synthetic", policy=name, estimator=spec.split("[")[0], version=1,
-                                    params={"spec": spec}, n_trajectories=n, seed=seed,
-                                ), spec, maker, exact, i, truth[name], replicates)
+                                _write_cell(
+                                    store,
+                                    Cell(
+                                        task=task,
+                                        log=log,
+                                        data="synthetic",
+                                        policy=name,
+                                        estimator=spec.split("[")[0],
+                                        version=1,
+                                        params={"spec": spec},
+                                        n_trajectories=n,
+                                        seed=seed,
+                                    ),
+                                    spec,
+                                    maker,
+                                    exact,
+                                    i,
+                                    truth[name],
+                                    replicates,
+                                )
     return folder
 
 
@@ -119,12 +139,26 @@ def _write_truth(folder: Path, task: str, names: Sequence[str], exact: np.ndarra
 
 
 def _write_cell(
-    store: Store, cell: Cell, spec: str, maker: Maker, exact: np.ndarray, index: int, truth: tuple[float, float], replicates: int
+    store: Store,
+    cell: Cell,
+    spec: str,
+    maker: Maker,
+    exact: np.ndarray,
+    index: int,
+    truth: tuple[float, float],
+    replicates: int,
 ) -> None:
     record = Record(
-        cell=cell, spec=spec, status="done", family=maker.family, truth=truth[0], truth_stderr=truth[1], truth_episodes=600,
-        policy_tags=["epsilon_sweep"] if index < 3 else [], interval="simulation only" if maker.simulation else "sampling",
-    )  # fmt: skip
+        cell=cell,
+        spec=spec,
+        status="done",
+        family=maker.family,
+        truth=truth[0],
+        truth_stderr=truth[1],
+        truth_episodes=600,
+        policy_tags=["epsilon_sweep"] if index < 3 else [],
+        interval="simulation only" if maker.simulation else "sampling",
+    )
     rng = rng_for("synthetic cell", cell.task, cell.log, cell.n_trajectories, cell.seed, spec, cell.policy)
     if rng_for("synthetic refusal", cell.task, spec, cell.policy).random() < maker.refuses:
         record.status, record.reason = "unsupported", "zero overlap: all importance weights are 0"

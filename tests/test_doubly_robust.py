@@ -74,7 +74,7 @@ def test_with_a_right_q_magic_gives_the_value_in_the_limit(monkeypatch):
 def test_with_a_right_q_wrong_propensities_do_no_harm(monkeypatch):
     data, probability = whole_populations(monkeypatch)
     believed = data.with_trajectories(
-        replace(t, steps=tuple(replace(s, behavior_logp=float(np.log(0.5))) for s in t.steps)) for t in data.trajectories
+        replace(t, steps=tuple(replace(s, behavior_logp=-0.7) for s in t.steps)) for t in data.trajectories
     )
     for spec in (f"doubly_robust[{TABLE}]", f"doubly_robust[self_normalized=true,{TABLE}]"):
         estimate = estimate_of(spec, believed, TARGET)
@@ -166,7 +166,8 @@ def test_partial_estimates_match_their_definition(log):
     partial = partial_contributions(episodes, parts).sum(axis=0)
     assert partial[0] == pytest.approx(parts.value[:, 0].mean())
     for last in range(turns):
-        expected = sum((now[:, t] * parts.residual[:, t] + before[:, t] * parts.value[:, t]).sum() for t in range(last + 1))
+        upto = slice(0, last + 1)
+        expected = (now * parts.residual)[:, upto].sum() + (before * parts.value)[:, upto].sum()
         if last + 1 < turns:
             expected += (now[:, last] * parts.value[:, last + 1]).sum()
         assert partial[last + 1] == pytest.approx(expected)
@@ -198,7 +199,8 @@ def test_a_good_q_draws_the_blend_and_a_biased_one_is_left(log):
     wrong = blend(episodes, far)
     assert wrong[0] < 0.05
     published = blend(episodes, far, covariance="published", delta=0.1)
-    assert published @ np.arange(len(wrong)) >= wrong @ np.arange(len(wrong))  # variance counts for less: more turns weighted
+    turns = np.arange(len(wrong))
+    assert published @ turns >= wrong @ turns  # variance counts for less: more turns are weighted
 
 
 def test_two_partial_estimates_are_blended_as_by_hand():
@@ -231,7 +233,8 @@ def test_the_blend_does_not_depend_on_the_unit_of_the_rewards(log):
     episodes, parts = toy_parts(log, noise=0.3)
     counts = resample_counts(episodes.instance, 200, rng_for("counts"), "episodes")
     cents = Corrections(100 * parts.residual, 100 * parts.value)
-    np.testing.assert_allclose(Magic().blend(episodes, cents, counts), Magic().blend(episodes, parts, counts), atol=1e-9)
+    one, hundred = (Magic().blend(episodes, p, counts) for p in (parts, cents))
+    np.testing.assert_allclose(hundred, one, atol=1e-9)
 
 
 def test_levels_outside_the_unit_interval_are_refused(log):

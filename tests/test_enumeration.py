@@ -11,7 +11,12 @@ from bench import registry
 from bench.estimator import mean_of_terms
 from bench.policy import Context, log_prob
 from bench.rng import rng_for
-from estimators._doubly_robust import corrections, doubly_robust_terms, self_normalized_doubly_robust, self_normalized_terms
+from estimators._doubly_robust import (
+    corrections,
+    doubly_robust_terms,
+    self_normalized_doubly_robust,
+    self_normalized_terms,
+)
 from estimators._weights import sum_of_normalized_means, weigh
 from tasks.toy_chain import exact
 from tasks.toy_chain.world import ACTIONS
@@ -87,8 +92,9 @@ def test_the_process_ends_early_and_depends_on_history():
     assert len(set(data.columns.lengths)) > 3 and probability.sum() == pytest.approx(1, abs=1e-12)
     q, v = exact_q()
     seen = {}
-    for (goal, observation), number in zip(((t.goal, s.observation) for t in data.trajectories for s in t.steps), v, strict=True):
-        seen.setdefault((goal, observation), set()).add(round(number, 9))
+    places = [(t.goal, s.observation) for t in data.trajectories for s in t.steps]
+    for place, number in zip(places, v, strict=True):
+        seen.setdefault(place, set()).add(round(number, 9))
     assert max(map(len, seen.values())) > 3  # one observation, many values
 
 
@@ -130,7 +136,7 @@ def test_variance_with_the_exact_q_is_the_bound_for_tree_mdps():
     assert variance("exact") == pytest.approx(bound, rel=1e-9)
 
 
-# Every log of n episodes of the give-up chain, with its probability: exact moments of estimators that divide by weights.
+# Every log of n episodes of the give-up chain, with its probability: exact moments of estimators that divide by weights
 
 
 def arbitrary_parts():

@@ -27,7 +27,9 @@ def estimate_of(spec, data, policy):
 
 
 def with_rewards(data, change):
-    return data.with_trajectories(replace(t, steps=tuple(replace(s, reward=change(s)) for s in t.steps)) for t in data.trajectories)
+    return data.with_trajectories(
+        replace(t, steps=tuple(replace(s, reward=change(s)) for s in t.steps)) for t in data.trajectories
+    )
 
 
 @pytest.fixture(scope="module")

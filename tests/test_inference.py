@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from bench.board import Board, Row, boards
-from bench.cells import Cell, Provenance, Record
 from bench.ceiling import ceilings
+from bench.cells import Cell, Provenance, Record
 from bench.comparisons import compare, difference_test, with_holm
 from bench.coverage import coverage
 from bench.errors import DataError
@@ -22,7 +22,9 @@ P = 12
 TRUTH = np.linspace(0.2, 0.9, P)
 
 
-def make_row(spec: str, value: np.ndarray, noise: float = 0.05, family: str = "direct", rng_seed: int = 0, **changes) -> Row:
+def make_row(
+    spec: str, value: np.ndarray, noise: float = 0.05, family: str = "direct", rng_seed: int = 0, **changes
+) -> Row:
     """A row whose replicates scatter around its values (S, P) with the noise its values have."""
     value = np.atleast_2d(value)
     unknown = np.full(value.shape, np.nan)
@@ -52,11 +54,15 @@ def make_board(rows: list[Row], stderr: float = 0.01, truth: np.ndarray = TRUTH,
     seeds = tuple(range(len(rows[0].value)))
     policies = tuple(f"p{i:02d}" for i in range(len(truth)))
     in_sweep = np.arange(len(truth)) < sweep
-    return Board("task", "log", 1000, policies, seeds, in_sweep, truth, np.full(len(truth), stderr), {r.spec: r for r in rows})
+    return Board(
+        "task", "log", 1000, policies, seeds, in_sweep, truth, np.full(len(truth), stderr), {r.spec: r for r in rows}
+    )
 
 
 def make_record(policy: str = "a", seed: int = 0, spec: str = "fqe", **changes) -> Record:
-    identity = dict(task="t", log="l", data="d", policy=policy, estimator="fqe", version=1, params={}, n_trajectories=10, seed=seed)
+    identity = dict(
+        task="t", log="l", data="d", policy=policy, estimator="fqe", version=1, params={}, n_trajectories=10, seed=seed
+    )
     cell = Cell(**(identity | {k: changes.pop(k) for k in list(changes) if k in identity}))
     return Record(**(dict(cell=cell, spec=spec, status="done", value=0.5, truth=0.4, truth_stderr=0.01) | changes))
 
@@ -66,7 +72,11 @@ def replicates_of(record: Record) -> np.ndarray:
 
 
 def test_a_board_has_a_place_for_every_cell_and_says_which_are_missing():
-    records = [make_record("a"), make_record("b", seed=1), make_record("b", status="unsupported", value=None, reason="why")]
+    records = [
+        make_record("a"),
+        make_record("b", seed=1),
+        make_record("b", status="unsupported", value=None, reason="why"),
+    ]
     (board,), notes = boards(records, replicates_of)
     row = board.rows["fqe"]
     assert board.policies == ("a", "b") and board.seeds == (0, 1) and board.n_expected == 4 and not notes
@@ -117,7 +127,7 @@ def test_the_ceiling_is_what_a_perfect_estimator_scores_against_measured_truths(
 
 
 def test_the_ceiling_of_a_rank_correlation_is_the_reliability_of_the_measurement():
-    """10 policies that span .15 in success rate, 134 episodes each: corr(true, measured) = sd / sqrt(sd^2 + stderr^2)."""
+    """10 policies that span .15 in success rate, 134 episodes each: sd / sqrt(sd^2 + stderr^2)."""
     truth, stderr = np.linspace(0.425, 0.575, 10), float(np.sqrt(0.25 / 134))
     found = ceilings(make_board([make_row("x", truth)], stderr=stderr, truth=truth))
     assert found["spearman"].value == pytest.approx(truth.std() / np.hypot(truth.std(), stderr), abs=0.04)
@@ -132,7 +142,9 @@ def test_the_plug_in_value_is_reported_and_lies_in_its_interval():
     assert found["mae"].low < value < found["mae"].high
     assert found["mae"].seed_sd == pytest.approx(np.abs(board.rows["x"].value - TRUTH).mean(axis=1).std(ddof=1))
     assert found["spearman"].high <= 1.0
-    assert found["spearman_without_sweep"].value != found["spearman"].value and found["spearman_without_sweep"].low is None
+    assert (
+        found["spearman_without_sweep"].value != found["spearman"].value and found["spearman_without_sweep"].low is None
+    )
 
 
 def test_without_a_sweep_ranking_without_it_is_the_same():

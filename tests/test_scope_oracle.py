@@ -13,7 +13,12 @@ import pytest
 
 from bench import registry
 from bench.rng import rng_for
-from estimators._doubly_robust import corrections, doubly_robust_terms, self_normalized_doubly_robust, self_normalized_terms
+from estimators._doubly_robust import (
+    corrections,
+    doubly_robust_terms,
+    self_normalized_doubly_robust,
+    self_normalized_terms,
+)
 from estimators._weights import weigh
 from tasks.toy_chain.world import ACTIONS
 

@@ -88,10 +88,10 @@ def test_an_impossible_logged_action_is_refused_by_the_log_itself():
 
 def test_sixty_nat_actions_over_two_hundred_turns_stay_finite():
     rng = np.random.default_rng(0)
-    rewards = [(0.01,) * int(k) for k in rng.integers(150, 201, size=20)]
-    data = replace(log_of((0.0,)), horizon=200, trajectories=log_of(*[r[:3] for r in rewards]).trajectories)
-    long = [replace(t, steps=(t.steps[0],) * len(r)) for t, r in zip(data.trajectories, rewards, strict=True)]
-    data = data.with_trajectories(replace(t, steps=tuple(replace(s, behavior_logp=-60.0) for s in t.steps)) for t in long)
+    data = replace(log_of(*[(0.01,)] * 20, logp=-60.0), horizon=200)
+    lengths = rng.integers(150, 201, size=20)
+    long = [replace(t, steps=t.steps * int(k)) for t, k in zip(data.trajectories, lengths, strict=True)]
+    data = data.with_trajectories(long)
     scores = Scores(*[-60 + 0.05 * rng.standard_normal(len(t)) for t in data.trajectories])
     episodes = weigh(data, scores)
     terms = np.hstack([episodes.log_weight, episodes.rewards])
@@ -113,10 +113,9 @@ def test_steps_with_ratio_one_and_reward_zero_change_nothing():
     short = weigh(log_of((1, 2), (3,)), Scores([-2, -1], [-3]))
     long = weigh(log_of((1, 2, 0), (3, 0, 0)), Scores([-2, -1, -1], [-3, -1, -1]))
     np.testing.assert_allclose(long.log_weight[:, :2], short.log_weight)
-    for episodes in (short, long):
-        terms = np.hstack([episodes.log_weight, episodes.rewards])
-        value = sum_of_normalized_means(terms, np.ones((1, 2)))[0]
-        assert value == pytest.approx(sum_of_normalized_means(np.hstack([short.log_weight, short.rewards]), np.ones((1, 2)))[0])
+    terms = [np.hstack([episodes.log_weight, episodes.rewards]) for episodes in (short, long)]
+    before, after = (sum_of_normalized_means(x, np.ones((1, 2)))[0] for x in terms)
+    assert after == pytest.approx(before)
 
 
 def test_mixture_weights_divide_by_the_average_probability_of_the_prefix():
@@ -124,7 +123,8 @@ def test_mixture_weights_divide_by_the_average_probability_of_the_prefix():
     lengths, logger = np.array([2, 3, 1, 2]), np.array([0, 0, 0, 1])
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     steps = int(lengths.sum())
-    columns = Columns(offsets, np.ones(steps), np.full(steps, np.nan), np.zeros(4, int), ("x",), logger, np.zeros(4, bool))
+    unknown, instance = np.full(steps, np.nan), np.zeros(4, int)
+    columns = Columns(offsets, np.ones(steps), unknown, instance, ("x",), logger, np.zeros(4, bool))
     target, loggers = -rng.random(steps), -rng.random((steps, 2))
     log_weight = weigh_against_mixture(columns, 1.0, target, loggers).log_weight
     for i in range(4):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache
+from transformers import AutoModelForCausalLM, Cache, DynamicCache
 
+from bench.agents.cache import growing_cache, selected_rows, with_new_columns
 from bench.agents.transcript import END, MAX_ACTION_TOKENS, SPECIAL, Transcript
 from bench.data import Trajectory
 
@@ -49,7 +50,10 @@ class LanguageModel:
             For each trajectory a (len(temperatures), T_i) float64 array; -inf for actions the model cannot write
             (longer than the cap).
         """
-        episodes = [self.transcript.episode(t) for t in trajectories]
+        encoded = [self.transcript.episode(t) for t in trajectories]
+        first = {tuple(e.ids): i for i, e in reversed(list(enumerate(encoded)))}  # the same text is scored once
+        place = {i: k for k, i in enumerate(first.values())}
+        episodes = [encoded[i] for i in first.values()]
         order = sorted(range(len(episodes)), key=lambda i: len(episodes[i].ids))
         out: list[np.ndarray | None] = [None] * len(episodes)
         while order:
@@ -57,7 +61,7 @@ class LanguageModel:
             rows = [order.pop() for _ in range(min(len(order), max(1, batch_tokens // width)))]
             for row, values in zip(rows, self._score([episodes[i] for i in rows], temperatures), strict=True):
                 out[row] = values
-        return out
+        return [out[place[first[tuple(e.ids)]]] for e in encoded]
 
     @torch.inference_mode()
     def _score(self, episodes: list, temperatures: Sequence[float]) -> list[np.ndarray]:
@@ -109,31 +113,52 @@ class KeyValueBatch:
 
     def __init__(self, lm: LanguageModel, rows: int):
         self.lm = lm
-        self.cache = DynamicCache(config=lm.model.config)
+        self.cache = growing_cache()
         self.valid = torch.zeros(rows, 0, dtype=torch.bool)  # (B, columns)
         self.length = torch.zeros(rows, dtype=torch.long)  # real tokens per row
         self.hidden = torch.zeros(rows, lm.model.config.hidden_size)  # state after the last real token of each row
 
     @torch.inference_mode()
     def read(self, chunks: Sequence[Sequence[int]]) -> None:
-        """Appends one (possibly empty) chunk of tokens to every row."""
+        """Appends one (possibly empty) chunk of tokens to every row.
+
+        Chunks of similar length go through the model together: a short answer is not padded to a long description.
+        """
         size = torch.tensor([len(c) for c in chunks])
-        width = int(size.max())
-        if width == 0:
-            return
-        ids = torch.zeros(len(chunks), width, dtype=torch.long)
+        groups: dict[int, list[int]] = {}
         for row, chunk in enumerate(chunks):
-            ids[row, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
-        fresh = torch.arange(width) < size[:, None]  # (B, W)
-        causal = torch.ones(width, width, dtype=torch.bool).tril()
-        past = self.valid[:, None, :].expand(-1, width, -1)  # (B, W, columns)
-        own = (causal & fresh[:, None, :]) | torch.eye(width, dtype=torch.bool)  # padding sees itself: no empty softmax
-        hidden = self._forward(ids, self.length[:, None] + torch.arange(width), torch.cat([past, own], dim=2))
-        self.valid = torch.cat([self.valid, fresh], dim=1)
-        last = hidden[torch.arange(len(chunks)), (size - 1).clamp(min=0)]
-        self.hidden = torch.where((size > 0)[:, None], last, self.hidden)
+            if len(chunk):
+                groups.setdefault(len(chunk).bit_length(), []).append(row)
+        if not groups:
+            return
+        width, columns = int(size.max()), self.valid.shape[1]
+        if len(groups) == 1 and len(next(iter(groups.values()))) == len(chunks):
+            self._read_group(self.cache, list(range(len(chunks))), chunks)
+        else:
+            parts = []
+            for rows in groups.values():
+                part = selected_rows(self.cache, torch.tensor(rows))
+                self._read_group(part, rows, [chunks[row] for row in rows])
+                parts.append((rows, part))
+            self.cache = with_new_columns(self.cache, parts, len(chunks), columns, width)
+        self.valid = torch.cat([self.valid, torch.arange(width) < size[:, None]], dim=1)
         self.length = self.length + size
         self._squeeze()
+
+    def _read_group(self, cache: Cache, rows: list[int], chunks: Sequence[Sequence[int]]) -> None:
+        """Appends non-empty chunks to some rows of the batch, whose keys and values are in `cache`."""
+        size = torch.tensor([len(c) for c in chunks])
+        width = int(size.max())
+        ids = torch.zeros(len(chunks), width, dtype=torch.long)
+        for k, chunk in enumerate(chunks):
+            ids[k, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
+        fresh = torch.arange(width) < size[:, None]  # (B, W)
+        causal = torch.ones(width, width, dtype=torch.bool).tril()
+        past = self.valid[rows][:, None, :].expand(-1, width, -1)  # (B, W, columns)
+        own = (causal & fresh[:, None, :]) | torch.eye(width, dtype=torch.bool)  # padding sees itself: no empty softmax
+        position = self.length[rows][:, None] + torch.arange(width)
+        hidden = self._forward(ids, position, torch.cat([past, own], dim=2), cache)
+        self.hidden[rows] = hidden[torch.arange(len(chunks)), size - 1]
 
     @torch.inference_mode()
     def write(self, rngs: Sequence[Sequence[np.random.Generator]], temperature: float) -> list[list[tuple[list[int], float]]]:
@@ -166,7 +191,7 @@ class KeyValueBatch:
                 [self.valid[:, None, :].expand(-1, streams, -1), own[None].expand(rows, -1, -1)], dim=2
             )
             position = (self.length + depth)[:, None].expand(-1, streams)
-            hidden = self._forward(torch.from_numpy(token).view(rows, streams), position, mask)
+            hidden = self._forward(torch.from_numpy(token).view(rows, streams), position, mask, self.cache)
         self._crop(columns)
         result = list(zip(ids, total.tolist(), strict=True))
         return [result[r * streams : (r + 1) * streams] for r in range(rows)]
@@ -195,7 +220,6 @@ class KeyValueBatch:
     def branch(self, rows: Sequence[int]) -> KeyValueBatch:
         """A copy that holds some of the rows; this batch is left as it is."""
         other = copy.copy(self)
-        other.cache = DynamicCache(ddp_cache_data=[(layer.keys, layer.values) for layer in self.cache.layers])
         other.keep(rows)
         return other
 
@@ -203,17 +227,16 @@ class KeyValueBatch:
         """Drops all other rows."""
         index = torch.tensor(rows, dtype=torch.long)
         self.valid, self.length, self.hidden = self.valid[index], self.length[index], self.hidden[index]
-        for layer in self.cache.layers:
-            if layer.is_initialized:
-                layer.keys, layer.values = layer.keys[index], layer.values[index]
+        self.cache = selected_rows(self.cache, index)
 
-    def _forward(self, ids: torch.Tensor, position: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def _forward(self, ids: torch.Tensor, position: torch.Tensor, mask: torch.Tensor, cache: Cache) -> torch.Tensor:
         """(B, W, d) hidden states; appends W columns to the cache. mask: (B, W, columns + W), True = attend."""
+        additive = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)  # once, not in every layer
         out = self.lm.model.base_model(
             input_ids=ids,
             position_ids=position,
-            attention_mask=mask[:, None],
-            past_key_values=self.cache,
+            attention_mask=additive[:, None],
+            past_key_values=cache,
             use_cache=True,
         )
         return out.last_hidden_state
@@ -223,9 +246,9 @@ class KeyValueBatch:
             layer.keys, layer.values = layer.keys[:, :, :columns], layer.values[:, :, :columns]
 
     def _squeeze(self) -> None:
-        """Left-aligns the real columns of every row once more than half of all columns are padding."""
+        """Left-aligns the real columns of every row once more than a fifth of all columns are padding in every row."""
         width = int(self.length.max())
-        if self.valid.shape[1] <= 2 * width or self.valid.shape[1] < 256:
+        if self.valid.shape[1] <= 1.25 * width or self.valid.shape[1] < 64:
             return
         order = torch.argsort(self.valid.int(), dim=1, descending=True, stable=True)[:, :width]  # (B, width)
         for layer in self.cache.layers:

@@ -65,27 +65,35 @@ class LMPolicy:
 
     def next_actions(self, trajectories: Sequence[Trajectory], n: int, seed: int) -> list[list[tuple[str, ...]]]:
         """See `Policy`. Steps that share their whole past are sampled once and share their samples."""
-        nodes: dict[tuple, int] = {}
-        owner: list[list[int]] = []
-        representative: dict[int, tuple[int, int]] = {}
-        for i, trajectory in enumerate(trajectories):
-            path: tuple = (trajectory.instance, trajectory.goal)
-            mine = []
-            for t, step in enumerate(trajectory.steps):
-                path = (hash(path), step.observation)
-                node = nodes.setdefault(path, len(nodes))
-                representative.setdefault(node, (i, t))
-                mine.append(node)
-                path = (hash(path), step.action, step.action_tokens)
-            owner.append(mine)
+        return self.explored(trajectories, self.written_actions(trajectories, n, seed), seed)
+
+    def written_actions(self, trajectories: Sequence[Trajectory], n: int, seed: int) -> list[list[tuple[str, ...]]]:
+        """What `next_actions` would be without exploration: policies that differ in epsilon alone share it."""
+        owner, representative = _places(trajectories)
         wanted: dict[int, list[tuple[int, int]]] = {}
-        for node, (i, t) in representative.items():
+        for node, (i, t) in enumerate(representative):
             wanted.setdefault(i, []).append((t, node))
         sampled: dict[int, tuple[str, ...]] = {}
         order = sorted(wanted, key=lambda i: len(trajectories[i]))
         for start in range(0, len(order), 64):
             sampled |= self._sample_along([(trajectories[i], wanted[i]) for i in order[start : start + 64]], n, seed)
         return [[sampled[node] for node in mine] for mine in owner]
+
+    def explored(
+        self, trajectories: Sequence[Trajectory], written: list[list[tuple[str, ...]]], seed: int
+    ) -> list[list[tuple[str, ...]]]:
+        """Replaces written actions by uniform ones with probability epsilon, alike where the whole past is shared."""
+        if self.epsilon == 0:
+            return written
+        owner, representative = _places(trajectories)
+        final = []
+        for i, t in representative:
+            rng = rng_for("explore", seed, trajectories[i].id, t)
+            options = self.explore(trajectories[i].goal, [s.observation for s in trajectories[i].steps[: t + 1]])
+            final.append(
+                tuple(options[int(rng.integers(len(options)))] if rng.random() < self.epsilon else x for x in written[i][t])
+            )
+        return [[final[node] for node in mine] for mine in owner]
 
     def _sample_along(
         self, work: Sequence[tuple[Trajectory, list[tuple[int, int]]]], n: int, seed: int
@@ -107,20 +115,9 @@ class LMPolicy:
                 continue
             rngs = [[rng_for("next action", seed, work[live[k]][0].id, turn, j) for j in range(n)] for k in rows]
             writer = batch if len(rows) == len(live) else batch.branch(rows)
-            for k, drawn, streams in zip(rows, writer.write(rngs, self.temperature), rngs, strict=True):
-                trajectory = work[live[k]][0]
-                seen = [s.observation for s in trajectory.steps[: turn + 1]]
-                texts = [self.lm.transcript.decode(ids) for ids, _ in drawn]
-                sampled[places[k]] = tuple(
-                    self._explored(trajectory.goal, seen, text, rng) for text, rng in zip(texts, streams, strict=True)
-                )
+            for k, drawn in zip(rows, writer.write(rngs, self.temperature), strict=True):
+                sampled[places[k]] = tuple(self.lm.transcript.decode(ids) for ids, _ in drawn)
         return sampled
-
-    def _explored(self, goal: str, seen: Sequence[str], text: str, rng: np.random.Generator) -> str:
-        if self.epsilon == 0 or rng.random() >= self.epsilon:
-            return text
-        options = self.explore(goal, seen)
-        return options[int(rng.integers(len(options)))]
 
     def _chunk(self, trajectory: Trajectory, turn: int) -> tuple[int, ...]:
         """Tokens between the point of writing at turn - 1 and that at `turn`, along a logged episode."""
@@ -187,6 +184,25 @@ class LMSession:
     def _model_logp(self, row: int, tokens: tuple[int, ...]) -> float:
         """Log-probability of given tokens at the current point of one row."""
         return self.batch.score(self.live.index(row), tokens, self.policy.temperature)
+
+
+def _places(trajectories: Sequence[Trajectory]) -> tuple[list[list[int]], list[tuple[int, int]]]:
+    """Steps by their whole past: for each step the number of its past, and for each past the first step that has it."""
+    known: dict[tuple, int] = {}
+    owner: list[list[int]] = []
+    representative: list[tuple[int, int]] = []
+    for i, trajectory in enumerate(trajectories):
+        path: tuple = (trajectory.instance, trajectory.goal)
+        mine = []
+        for t, step in enumerate(trajectory.steps):
+            path = (hash(path), step.observation)
+            node = known.setdefault(path, len(known))
+            if node == len(representative):
+                representative.append((i, t))
+            mine.append(node)
+            path = (hash(path), step.action, step.action_tokens)
+        owner.append(mine)
+    return owner, representative
 
 
 def _closed(tokens: Sequence[int]) -> tuple[int, ...]:

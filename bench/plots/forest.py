@@ -68,7 +68,9 @@ def ranking_figure(scores: Scores, task: str) -> Figure:
             axes.axvline(0, color="#888888", lw=0.7)
             axes.set_xlim(-1.04, 1.04)
             axes.set_xticks([-1, -0.5, 0, 0.5, 1])
-            _dots(axes, standing, specs, lambda spec, s=standing: _measured(s, spec, "spearman"), "undefined (constant)")
+            _dots(
+                axes, standing, specs, lambda spec, s=standing: _measured(s, spec, "spearman"), "undefined (constant)"
+            )
             axes.set_xlabel("Spearman rank correlation with the truth")
         return figure
 
@@ -84,7 +86,15 @@ def _panels(
 ) -> tuple[Figure, list[Axes]]:
     """One panel per board, one line per estimator, and the legend of both."""
     families = {spec: row.family for s in standings for spec, row in s.board.rows.items()}
-    hollow = Line2D([], [], color="#888888", marker="o", markerfacecolor="white", linestyle="none", label="hollow: cells are missing")
+    hollow = Line2D(
+        [],
+        [],
+        color="#888888",
+        marker="o",
+        markerfacecolor="white",
+        linestyle="none",
+        label="hollow: cells are missing",
+    )
     partial = [hollow] if any(not s.complete(spec) for s in standings for spec in s.table) else []
     handles, columns = [*family_handles(families.values()), *notes, *partial], 3 if len(standings) == 1 else 4
     labels = [label(spec, separator=": ") for spec in specs]
@@ -92,7 +102,7 @@ def _panels(
     figure = new_figure((3.1, 0.26 * len(specs) + 0.1), (1, len(standings)), (0.25, 0.0), margins)
     panels = list(figure.subplots(1, len(standings), sharey=True, squeeze=False)[0])
     for axes, standing in zip(panels, standings, strict=True):
-        axes.set_title(f"{standing.board.log} log, n = {standing.board.n:,}", pad=13)
+        axes.set_title(f"{standing.board.log} log, n = {standing.board.n:,}", pad=13, y=1.0)
         grid(axes, "x")
         axes.tick_params(axis="y", length=0)
     panels[0].set_ylim(len(specs) - 0.4, -0.6)
@@ -114,7 +124,7 @@ def _over_span(standing: Standing, spec: str) -> Point | None:
 
 
 def _error_axis(axes: Axes, values: Sequence[float]) -> None:
-    """Logarithmic where the values differ by orders of magnitude, from zero otherwise; the few largest may lie beyond it."""
+    """Logarithmic where the values differ by orders of magnitude, from zero otherwise; the largest may lie beyond."""
     known = np.array([v for v in values if v > 0])
     if not len(known):
         return
@@ -132,30 +142,66 @@ def _real_episodes(axes: Axes, standing: Standing) -> None:
             x = float(errors[m - 1]) / (standing.board.span or 1.0)
             axes.axvline(x, color=INK, lw=0.9, linestyle=(0, (2, 2)), zorder=1)
             if axes.get_xlim()[0] < x < axes.get_xlim()[1]:
-                axes.annotate(str(m), (x, 1), xycoords=("data", "axes fraction"), xytext=(0, 1), textcoords="offset points",
-                              ha="center", va="bottom", fontsize=7.5, color=INK)  # fmt: skip
+                axes.annotate(
+                    str(m),
+                    (x, 1),
+                    xycoords=("data", "axes fraction"),
+                    xytext=(0, 1),
+                    textcoords="offset points",
+                    ha="center",
+                    va="bottom",
+                    fontsize=7.5,
+                    color=INK,
+                )
 
 
 def _dots(
-    axes: Axes, standing: Standing, specs: Sequence[str], point: Callable[[str], Point | None], undefined: str = "no estimate"
+    axes: Axes,
+    standing: Standing,
+    specs: Sequence[str],
+    point: Callable[[str], Point | None],
+    undefined: str = "no estimate",
 ) -> None:
-    """A dot and an interval for each estimator; a word where there is no number, a hollow dot where cells are missing."""
+    """A dot and an interval for each estimator; a word where there is no number; hollow where cells are missing."""
     for y, spec in enumerate(specs):
         found = point(spec) if spec in standing.table else None
         if found is None:
             text = undefined if spec in standing.table and standing.count(spec) else "no estimate"
-            axes.annotate(text, (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, color="#777777", style="italic")
+            axes.annotate(
+                text,
+                (0.02, y),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                fontsize=7.5,
+                color="#777777",
+                style="italic",
+            )
             continue
         shade = color(standing.board.rows[spec].family)
         value, low, high = found
         left, right = axes.get_xlim()
         if value > right:
-            axes.annotate(f"{value:.2g} \N{RIGHTWARDS ARROW}", (0.99, y), xycoords=("axes fraction", "data"), ha="right",
-                          va="center", fontsize=8, color=INK)  # fmt: skip
+            axes.annotate(
+                f"{value:.2g} \N{RIGHTWARDS ARROW}",
+                (0.99, y),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="center",
+                fontsize=8,
+                color=INK,
+            )
             continue
         if low is not None and high is not None:
             axes.plot([max(low, left), min(high, right)], [y, y], color=shade, lw=1.6, solid_capstyle="butt", zorder=2)
-        axes.plot(value, y, marker=marker(standing.board.rows[spec].family), markersize=6.5, color=shade,
-                  markerfacecolor=shade if standing.complete(spec) else "white", zorder=3, clip_on=False)  # fmt: skip
+        axes.plot(
+            value,
+            y,
+            marker=marker(standing.board.rows[spec].family),
+            markersize=6.5,
+            color=shade,
+            markerfacecolor=shade if standing.complete(spec) else "white",
+            zorder=3,
+            clip_on=False,
+        )
     for y in range(len(specs)):
         axes.axhline(y, color="#F0F0F0", lw=0.6, zorder=0)

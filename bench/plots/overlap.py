@@ -25,19 +25,31 @@ def overlap_figure(standing: Standing) -> Figure | None:
     known = share[share > 0]
     with matplotlib.rc_context(RC):
         figure, panels = small_multiples(
-            specs, heading, "effective sample size / n", "|error| / range of true values", family_handles(families.values())
+            specs,
+            heading,
+            "effective sample size / n",
+            "|error| / range of true values",
+            family_handles(families.values()),
         )
         for axes, spec in zip(panels, specs, strict=True):
             error = np.abs(standing.board.rows[spec].value - standing.board.truth) / standing.board.span  # (S, P)
-            axes.plot(share.ravel(), np.clip(error, SMALLEST, LARGEST).ravel(), linestyle="none", marker=marker(families[spec]),
-                      markersize=3.8, markeredgewidth=0, color=color(families[spec]), alpha=0.85)  # fmt: skip
+            axes.plot(
+                share.ravel(),
+                np.clip(error, SMALLEST, LARGEST).ravel(),
+                linestyle="none",
+                marker=marker(families[spec]),
+                markersize=3.8,
+                markeredgewidth=0,
+                color=color(families[spec]),
+                alpha=0.85,
+            )
             decades(axes, "x", known.min() / 1.3, min(known.max() * 1.3, 1.3))
             decades(axes, "y", SMALLEST / 1.5, LARGEST * 1.5)
         return figure
 
 
 def effective_share(standing: Standing) -> np.ndarray:
-    """(S, P) Kish's effective sample size over n, the median over the estimators that recorded it; NaN where none did."""
+    """(S, P) Kish's effective sample size over n, median over the estimators that recorded it; NaN where none did."""
     stacked = np.stack([row.ess for row in standing.board.rows.values()])  # (R, S, P)
     known = ~np.isnan(stacked).all(axis=0)
     share = np.full(known.shape, np.nan)

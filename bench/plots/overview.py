@@ -29,7 +29,6 @@ from bench.plots.style import (
 from bench.scoring import Scores, Standing
 from bench.tables import CONSTANT, DASH, PARTIAL
 
-
 COLUMNS = 4
 
 
@@ -47,10 +46,14 @@ def overview_figure(scores: Scores) -> Figure:
         left, right = figure.subplots(1, 2, sharey=True)
         errors = np.array([[_error(s, spec) for s in standings] for spec in specs], dtype=float)
         ranks = np.array([[_rank(s, spec) for s in standings] for spec in specs], dtype=float)
-        _heat(left, errors, LogNorm(0.03, 1.0), "cividis_r", [[_error_text(s, spec) for s in standings] for spec in specs])
-        _heat(right, ranks, Normalize(-0.2, 1.0), "cividis", [[_rank_text(s, spec) for s in standings] for spec in specs])
-        left.set_title("mean absolute error / range of true values")
-        right.set_title("Spearman rank correlation")
+        _heat(
+            left, errors, LogNorm(0.03, 1.0), "cividis_r", [[_error_text(s, spec) for s in standings] for spec in specs]
+        )
+        _heat(
+            right, ranks, Normalize(-0.2, 1.0), "cividis", [[_rank_text(s, spec) for s in standings] for spec in specs]
+        )
+        left.set_title("mean absolute error / range of true values", y=1.0)
+        right.set_title("Spearman rank correlation", y=1.0)
         for axes in (left, right):
             axes.set_xticks(range(len(standings)), names, rotation=30, ha="right", rotation_mode="anchor")
             axes.tick_params(length=0)
@@ -63,16 +66,23 @@ def overview_figure(scores: Scores) -> Figure:
             left.plot(0, y, transform=at, marker=shape, color=shade, markersize=5.5, clip_on=False)
         title(figure, "Off-policy evaluation leaderboard (best first, yellow is better)")
         legend_below(figure, handles, COLUMNS)
-        place(figure, figure.get_size_inches()[0] / 2, legend_height(len(handles), COLUMNS) + 0.05, words, ha="center", fontsize=8)
+        place(
+            figure,
+            figure.get_size_inches()[0] / 2,
+            legend_height(len(handles), COLUMNS) + 0.05,
+            words,
+            ha="center",
+            fontsize=8,
+        )
         return figure
 
 
 def _heat(axes: Axes, values: np.ndarray, norm: Normalize, colors: str, texts: Sequence[Sequence[str]]) -> None:
     shown = np.ma.masked_invalid(np.clip(values, norm.vmin, norm.vmax))
-    image = axes.imshow(shown, norm=norm, cmap=colors, aspect="auto")
-    image.cmap.set_bad("#F2F2F2")
+    scale = matplotlib.colormaps[colors].with_extremes(bad="#F2F2F2")
+    axes.imshow(shown, norm=norm, cmap=scale, aspect="auto")
     for (y, x), value in np.ndenumerate(shown):
-        red, green, blue, _ = (1, 1, 1, 1) if np.ma.is_masked(value) else image.cmap(norm(value))
+        red, green, blue, _ = (1, 1, 1, 1) if np.ma.is_masked(value) else scale(norm(value))
         dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.5
         axes.text(x, y, texts[y][x], ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
 

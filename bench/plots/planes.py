@@ -27,7 +27,7 @@ class Spot:
 
 
 def cost_figure(standing: Standing) -> Figure | None:
-    """Error against seconds per fit and estimate, with the line of those that nobody beats in both; None without timings."""
+    """Error against seconds, with the line of those that nobody beats in both; None without timings."""
     span = standing.board.span or 1.0
     spots = []
     for spec in standing.order:
@@ -82,17 +82,41 @@ def _undominated(spots: Sequence[Spot]) -> list[Spot]:
 def _plane(spots: Sequence[Spot], heading: str, line: Line2D) -> tuple[Figure, Axes]:
     """The spots, and the key on the right, numbered as they are."""
     key = [
-        Line2D([], [], marker=marker(s.family), color=color(s.family), linestyle="none", markersize=6, label=f"{i}  {label(s.spec, ': ')}")
+        Line2D(
+            [],
+            [],
+            marker=marker(s.family),
+            color=color(s.family),
+            linestyle="none",
+            markersize=6,
+            label=f"{i}  {label(s.spec, ': ')}",
+        )
         for i, s in enumerate(spots, 1)
-    ]  # fmt: skip
+    ]
     aside = text_width([entry.get_label() for entry in [*key, line]], 7.5) + 0.75
     figure = new_figure((4.7, max(3.2, 0.168 * len(spots) + 0.3)), (1, 1), (0, 0), Margins(0.75, aside, 0.5, 0.55))
     axes = figure.subplots()
     for spot in spots:
-        axes.plot(spot.x, spot.y, marker=marker(spot.family), markersize=7, color=color(spot.family), linestyle="none",
-                  markeredgecolor="white", markeredgewidth=0.5, zorder=3)  # fmt: skip
+        axes.plot(
+            spot.x,
+            spot.y,
+            marker=marker(spot.family),
+            markersize=7,
+            color=color(spot.family),
+            linestyle="none",
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+            zorder=3,
+        )
     grid(axes, "both")
-    axes.legend(handles=[*key, line], loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=7.5, labelspacing=0.35)
+    axes.legend(
+        handles=[*key, line],
+        loc="center left",
+        bbox_to_anchor=(1.01, 0.5),
+        frameon=False,
+        fontsize=7.5,
+        labelspacing=0.35,
+    )
     title(figure, heading)
     return figure, axes
 
@@ -105,8 +129,21 @@ def _number(axes: Axes, spots: Sequence[Spot]) -> None:
     angles = np.deg2rad([0, 90, 180, 270, 45, 135, 225, 315])
     offsets = [r * np.array([np.cos(a), np.sin(a)]) for r in (10.0, 18.0) for a in angles]
     for i, spot in enumerate(spots):
-        distance = [min(np.abs((at[i] + o - t) / (10, 8)).max() for j, t in enumerate(taken) if j != i) if len(taken) > 1 else 9.0 for o in offsets]
+        distance = [
+            min(np.abs((at[i] + o - t) / (10, 8)).max() for j, t in enumerate(taken) if j != i)
+            if len(taken) > 1
+            else 9.0
+            for o in offsets
+        ]
         free = [k for k, d in enumerate(distance) if d >= 1]
         offset = offsets[free[0] if free else int(np.argmax(distance))]
         taken.append(at[i] + offset)
-        axes.annotate(str(i + 1), (spot.x, spot.y), xytext=offset, textcoords="offset points", ha="center", va="center", fontsize=7.5)
+        axes.annotate(
+            str(i + 1),
+            (spot.x, spot.y),
+            xytext=offset,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=7.5,
+        )

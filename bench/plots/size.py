@@ -35,13 +35,24 @@ def size_figure(scores: Scores, task: str, log: str) -> Figure | None:
     handles = [*family_handles(scores.families[spec] for spec in curves), band, others]
     heading = f"{task}, {log} log: error against log size"
     with matplotlib.rc_context(RC):
-        figure, panels = small_multiples(order, heading, "logged episodes", "mean absolute error / range of true values", handles)
+        figure, panels = small_multiples(
+            order, heading, "logged episodes", "mean absolute error / range of true values", handles
+        )
         for axes, spec in zip(panels, order, strict=True):
             for other in curves.values():
                 axes.plot([x for x, *_ in other], [y for _, y, *_ in other], color="#DDDDDD", lw=0.7, zorder=1)
             _curve(axes, scores.families[spec], curves[spec], low)
             if min(y for _, y, *_ in curves[spec]) > high:
-                axes.text(0.5, 0.95, "above the frame", transform=axes.transAxes, ha="center", va="top", fontsize=7.5, style="italic")
+                axes.text(
+                    0.5,
+                    0.95,
+                    "above the frame",
+                    transform=axes.transAxes,
+                    ha="center",
+                    va="top",
+                    fontsize=7.5,
+                    style="italic",
+                )
             decades(axes, "y", low, high)
             sizes = [s.board.n for s in standings]
             axes.set(xscale="log", xlim=(sizes[0] / 1.15, sizes[-1] * 1.15))

@@ -66,7 +66,7 @@ DPI = 150
 
 @dataclass(frozen=True)
 class Margins:
-    """Inches around the axes of a figure. Placed by hand: automatic layout costs more time than drawing, and less room."""
+    """Inches around the axes of a figure. Placed by hand: automatic layout takes longer than drawing."""
 
     left: float
     right: float
@@ -74,7 +74,9 @@ class Margins:
     bottom: float
 
 
-def new_figure(panel: tuple[float, float], shape: tuple[int, int], gap: tuple[float, float], margins: Margins) -> Figure:
+def new_figure(
+    panel: tuple[float, float], shape: tuple[int, int], gap: tuple[float, float], margins: Margins
+) -> Figure:
     """An empty figure outside the state of pyplot, ready for `subplots`.
 
     Args:
@@ -100,7 +102,9 @@ def new_figure(panel: tuple[float, float], shape: tuple[int, int], gap: tuple[fl
 def text_width(texts: Iterable[str], size: float) -> float:
     """Inches that the widest of some lines of text takes at a font size in points."""
     font = FontProperties(family="DejaVu Sans", size=size)
-    return max((TextPath((0, 0), text, prop=font).get_extents().width / 72 for text in texts if text.strip()), default=0.0)
+    return max(
+        (TextPath((0, 0), text, prop=font).get_extents().width / 72 for text in texts if text.strip()), default=0.0
+    )
 
 
 def place(figure: Figure, x: float, y: float, text: str, **style: object) -> None:
@@ -144,7 +148,9 @@ def family_handles(families: Iterable[str]) -> list[Line2D]:
     """Legend entries of the families that occur, in the order of `COLORS`."""
     present = set(families)
     return [
-        Line2D([], [], color=color(f), marker=marker(f), markersize=6, linestyle="none", label=f) for f in COLORS if f in present
+        Line2D([], [], color=color(f), marker=marker(f), markersize=6, linestyle="none", label=f)
+        for f in COLORS
+        if f in present
     ]
 
 

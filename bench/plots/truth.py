@@ -42,8 +42,16 @@ def truth_figure(standing: Standing) -> Figure | None:
             outside = _estimates(axes, standing, spec, low, high)
             missing = standing.board.n_expected - standing.count(spec)
             words = [f"{outside} outside" if outside else "", f"{missing} missing" if missing else ""]
-            axes.text(0.97, 0.03, "\n".join(filter(None, words)), transform=axes.transAxes, ha="right", va="bottom",
-                      fontsize=7, color="#555555")  # fmt: skip
+            axes.text(
+                0.97,
+                0.03,
+                "\n".join(filter(None, words)),
+                transform=axes.transAxes,
+                ha="right",
+                va="bottom",
+                fontsize=7,
+                color="#555555",
+            )
         return figure
 
 
@@ -68,8 +76,26 @@ def _estimates(axes: Axes, standing: Standing, spec: str, low: float, high: floa
     inside = (value >= low) & (value <= high)
     shade = color(row.family)
     axes.vlines(truth, np.clip(bottom, low, high), np.clip(top, low, high), color=shade, lw=0.8, alpha=0.45)
-    axes.plot(truth[inside], value[inside], marker=marker(row.family), markersize=4, markeredgewidth=0, linestyle="none", color=shade)
+    axes.plot(
+        truth[inside],
+        value[inside],
+        marker=marker(row.family),
+        markersize=4,
+        markeredgewidth=0,
+        linestyle="none",
+        color=shade,
+    )
     for beyond, edge, shape in ((value > high, high, "^"), (value < low, low, "v")):
-        axes.plot(truth[beyond], np.full(beyond.sum(), edge), marker=shape, markersize=4.5, linestyle="none", color=shade,
-                  markeredgecolor=INK, markeredgewidth=0.4, clip_on=False, zorder=4)  # fmt: skip
+        axes.plot(
+            truth[beyond],
+            np.full(beyond.sum(), edge),
+            marker=shape,
+            markersize=4.5,
+            linestyle="none",
+            color=shade,
+            markeredgecolor=INK,
+            markeredgewidth=0.4,
+            clip_on=False,
+            zorder=4,
+        )
     return int((~inside).sum())

@@ -46,8 +46,9 @@ def chunks(recipe: Recipe, work: Path, out: Path) -> Iterator[Chunk]:
     for policy, purpose, repeats in wanted:
         folder = work / "episodes" / purpose / f"{policy}-{roster.identity(policy)}"
         jobs = [_job(recipe.task, purpose, policy, i, k) for k in range(repeats) for i in recipe.instances]
-        for number, start in enumerate(range(0, len(jobs), BATCH)):
-            yield Chunk(policy, purpose, folder / f"{number:04d}.jsonl", tuple(jobs[start : start + BATCH]))
+        for start in range(0, len(jobs), BATCH):
+            batch = tuple(jobs[start : start + BATCH])
+            yield Chunk(policy, purpose, folder / f"{start:05d}-{len(batch):02d}.jsonl", batch)
 
 
 def _job(task: str, purpose: str, policy: str, instance: str, repeat: int) -> EpisodeJob:

@@ -54,26 +54,41 @@ def _score_log(recipe: Recipe, log: str, names: tuple[str, ...], path: Path, out
 
 
 def make_next_actions(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
-    """Sampled next actions of every target at every logged step."""
-    targets = [card.name for card in recipe.targets]
-    jobs = {(log, (name,)): _cached(recipe, "next_actions", log, [name], work, out) for log in recipe.logs for name in targets}
+    """Sampled next actions of every target at every logged step; what the model writes is shared by epsilons."""
+    by_sampler: dict[tuple[str, float], list[str]] = {}
+    for card in recipe.targets:
+        by_sampler.setdefault((card.checkpoint, card.temperature), []).append(card.name)
+    jobs = {
+        (log, tuple(names)): _cached(recipe, "next_actions", log, names, work, out)
+        for log in recipe.logs
+        for names in by_sampler.values()
+    }
     _run(jobs, _sample_log, recipe, out, workers, "next actions")
     (out / "next_actions").mkdir(exist_ok=True)
     for log in recipe.logs:
         columns = {}
-        for name in targets:
-            samples = json.loads(jobs[log, (name,)].read_text(encoding="utf-8"))
-            for j in range(recipe.next_actions):
-                columns[f"{name}/{j}"] = pa.array([s[j] for s in samples]).dictionary_encode()
-        pq.write_table(pa.table(columns), out / "next_actions" / f"{log}.parquet", compression="zstd", compression_level=15)
+        for (of, names), path in jobs.items():
+            if of == log:
+                for name, samples in json.loads(path.read_text(encoding="utf-8")).items():
+                    for j in range(recipe.next_actions):
+                        columns[f"{name}/{j}"] = pa.array([s[j] for s in samples]).dictionary_encode()
+        table = pa.table({f"{c.name}/{j}": columns[f"{c.name}/{j}"] for c in recipe.targets for j in range(recipe.next_actions)})
+        pq.write_table(table, out / "next_actions" / f"{log}.parquet", compression="zstd", compression_level=15)
 
 
 def _sample_log(recipe: Recipe, log: str, names: tuple[str, ...], path: Path, out: Path) -> None:
+    """Policy to the samples of every step, for policies that share checkpoint and temperature."""
     data = read_log(out / "logs" / f"{log}.parquet")
-    [name] = names
-    seed = seed_for("next actions", recipe.task, log, name)
-    samples = Roster(recipe, out).policy(name).next_actions(data.trajectories, recipe.next_actions, seed)
-    path.write_text(json.dumps([s for episode in samples for s in episode]), encoding="utf-8")
+    roster = Roster(recipe, out)
+    policies = [roster.policy(name) for name in names]
+    card = roster.cards[names[0]]
+    seed = seed_for("next actions", recipe.task, log, card.checkpoint, card.temperature)
+    written = policies[0].written_actions(data.trajectories, recipe.next_actions, seed)
+    found = {}
+    for policy in policies:
+        explored = policy.explored(data.trajectories, written, seed_for("next actions", seed, policy.name))
+        found[policy.name] = [samples for episode in explored for samples in episode]
+    path.write_text(json.dumps(found), encoding="utf-8")
 
 
 def _cached(recipe: Recipe, kind: str, log: str, names: list[str], work: Path, out: Path) -> Path:

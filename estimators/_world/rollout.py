@@ -16,11 +16,13 @@ class Simulation:
     """N simulated episodes.
 
     Attributes:
+        instances: (N,) code of the instance each began in.
         returns: (N,) discounted. lengths: (N,) steps. ended: (N,) bool, the model ended it before the step limit.
         episodes: for each its (observation, action, reward) steps.
         diagnostics: of the world.
     """
 
+    instances: np.ndarray
     returns: np.ndarray
     lengths: np.ndarray
     ended: np.ndarray
@@ -52,4 +54,5 @@ def simulate(
             shown[i] = None if answer.ended else answer.observation
         if ended.all():
             break
-    return Simulation(returns, lengths, ended, episodes, world.diagnostics())
+    _, instances = np.unique([s.instance for s in starts], return_inverse=True)
+    return Simulation(instances, returns, lengths, ended, episodes, world.diagnostics())

@@ -1,0 +1,64 @@
+"""BOLAA JSON lines, which AutoAct and KnowAgent write too: question, answer, correct, reward, halted, error, prompt.
+
+`prompt` is the whole text: instructions, few-shot episodes, then the episode, in ReAct's labels. The reward is the F1 of
+the answer, `correct` its exact match.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.formats.files import heads, members
+from bench.formats.json_text import checked, documents
+from bench.formats.log import Import
+from tasks.hotpotqa.logged import CRASHED, AnswerLog, loggers_by_file
+from tasks.hotpotqa.react_text import after_examples, parse_text
+
+_KEYS = (b'"question"', b'"answer"', b'"correct"', b'"reward"', b'"halted"', b'"error"', b'"prompt"')
+
+
+class _Row(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    question: str
+    answer: str
+    correct: bool
+    reward: float = Field(ge=0, le=1)
+    halted: bool
+    error: bool
+    prompt: str
+
+
+def fits(head: bytes) -> bool:
+    """Whether the first bytes of a file are those of such a log."""
+    return head.lstrip()[:1] == b"{" and all(key in head for key in _KEYS)
+
+
+def sniff(path: Path) -> bool:
+    """Whether `path` holds such logs."""
+    return any(fits(head) for _, head in heads(path))
+
+
+def read(path: Path) -> Import:
+    """Reads them; each file is an agent.
+
+    Raises:
+        DataError: naming file and line.
+    """
+    log = AnswerLog("BOLAA JSON lines", "f1", "few-shot episodes of the prompt are not read as steps")
+    loggers = loggers_by_file([name for name, head in heads(path) if fits(head)])
+    for member in members(path):
+        if member.name not in loggers:
+            log.builder.pass_over(member.name)
+            continue
+        for where, value in documents(member):
+            row = checked(_Row, value, where)
+            if row.error:
+                log.builder.drop(CRASHED)
+                continue
+            episode = parse_text(after_examples(row.prompt))
+            metadata = {"success": row.correct, "halted": row.halted}
+            log.add(episode, loggers[member.name], row.reward, row.answer, row.halted, metadata)
+    return log.log()
