@@ -30,7 +30,7 @@ def truth_figure(standing: Standing) -> Figure | None:
     families = [standing.board.rows[spec].family for spec in specs]
     band = Patch(color=BAND, label="perfect estimator: 95 % noise of the measured truth")
     edge = Line2D([], [], color=INK, marker="^", markersize=5, linestyle="none", label="outside the frame")
-    handles = [*family_handles(families), band, edge]
+    handles = [*family_handles(families), *([] if standing.board.exact else [band]), edge]
     with matplotlib.rc_context(RC):
         figure, panels = small_multiples(specs, heading, "true value (mean return)", "estimate (mean return)", handles)
         low, high = _frame(standing)

@@ -52,22 +52,20 @@ class Pages:
         """Titles of the pages that share words with the query, by inverse document frequency, titles weighing more."""
         scores: Counter[str] = Counter()
         for word in normalize(entity).split():
-            for title, weight in self._index.get(word, ()):
-                scores[title] += weight
+            found = [(title, word in named) for title, named, words in self._words if word in words]
+            for title, in_title in found:
+                rarity = math.log(1 + len(self._words) / len(found))
+                scores[title] += rarity * (TITLE_WEIGHT if in_title else 1.0)
         return [title for title, _ in sorted(scores.items(), key=lambda entry: -entry[1])[:most]]
 
     @cached_property
-    def _index(self) -> dict[str, list[tuple[str, float]]]:
-        """Word -> the titles of the pages it occurs in, and what it is worth there."""
-        where: dict[str, list[tuple[str, float]]] = {}
+    def _words(self) -> list[tuple[str, frozenset[str], frozenset[str]]]:
+        """Every title with its words, and the words of title and page."""
+        words: list[tuple[str, frozenset[str], frozenset[str]]] = []
         for title, page in self._pages.items():
-            named = set(normalize(title).split())
-            for word in named | set(normalize("".join(page.sentences)).split()):
-                where.setdefault(word, []).append((title, TITLE_WEIGHT if word in named else 1.0))
-        return {
-            word: [(title, weight * math.log(1 + len(self._pages) / len(found))) for title, weight in found]
-            for word, found in where.items()
-        }
+            named = frozenset(normalize(title).split())
+            words.append((title, named, named | frozenset(normalize("".join(page.sentences)).split())))
+        return words
 
 
 class _Reader(Protocol):

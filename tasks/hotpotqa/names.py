@@ -19,13 +19,13 @@ def _words(text: str) -> tuple[str, ...]:
 _FIRST = _words(
     "Ada Alma Anton Arvid Berit Boris Carla Cecil Clara Dario Edda Edgar Elias Elsa Emil Enid Erik Faye Felix Flora "
     "Fritz Greta Gustav Hanna Hector Hilda Hugo Ida Ines Ivo Jonas Julia Karl Kira Lars Lena Leo Lotte Lucas Magda "
-    "Marta Milo Nadia Nils Nora Olga Oscar Otto Paula Petra Rolf Rosa Ruth Selma Simon Sven Tessa Theo Vera Wanda"
+    "Marta Milo Nadia Nils Nina Olga Oscar Otto Paula Petra Rita Rolf Ruth Selma Simon Sven Tessa Theo Vera Wanda"
 )
 _ROOTS = _words(
     "Al Bar Bel Bren Cor Dal Dor El Fal Fen Gar Gol Hal Har Hol Jor Kal Kel Kor Lan Lin Lor Mal Mar Mel Mor Nor Ol "
     "Or Pel Pol Ran Rin Ros Sal Sel Sol Tal Tel Tor Tul Val Vel Vin Vor Wal Wel Wil Yar Zel"
 )
-_SURNAME_ENDS = _words("berg by dal den dine feld gren holm ker lund mark mond nes quist rick ron sen son vik")
+_SURNAME_ENDS = _words("berg by dal den dine feld gren holm ker lund mond nes quist rick ron sen son vik")
 _CITY_ENDS = _words(
     "aven beck borough bridge burg bury cliff dorf field ford gate grad ham haven hurst ley mere minster mouth pool port "
     "sted stow ton wick worth"
