@@ -7,8 +7,7 @@ redrawn too. Every quantity is therefore paired: two estimators are compared on 
 
 The number reported is always the plug-in value, never the mean of the draws: redrawing adds noise to estimates that
 already carry it, which raises every error and shrinks every correlation. For the same reason intervals are percentile
-intervals of the draws shifted so that their mean falls on the plug-in value (for regret: widened to hold it). Simulated
-with 12 policies, they cover 92 to 99 % for errors and their differences and more than that for rank correlations.
+intervals of the draws shifted so that their mean falls on the plug-in value (for regret: widened to hold it).
 """
 
 from __future__ import annotations

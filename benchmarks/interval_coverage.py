@@ -24,7 +24,7 @@ from bench.estimator import Estimate
 from bench.metrics import wilson_interval
 from bench.registry import make_estimator
 from bench.rng import rng_for
-from bench.stats import bootstrap, percentile_interval
+from bench.stats import percentile_interval, resample_counts, resampling_scheme
 from estimators._weights import WeightedEpisodes, effective_sample_size
 
 OUT = Path(__file__).resolve().parent.parent / "results" / "simulations"
@@ -109,10 +109,13 @@ def simulate(setting: Setting, n: int, replications: int, resamples: int = 400) 
     for k in range(replications):
         log = draw_log(setting, n, rng_for("coverage", setting.name, n, k))
         shares.append(effective_sample_size(log.log_weight[:, -1:])[0] / n)
+        scheme, _ = resampling_scheme(log.instance, fixed_instances=True)
+        counts = resample_counts(log.instance, resamples, rng_for("resample", setting.name, n, k), scheme)
         for spec, estimate, of_target in estimates(log):
             truth = value(setting.target if of_target else 0.5)
-            drawn, _ = bootstrap(estimate, rng_for("resample", setting.name, n, k), replicates=resamples)
-            low, high = percentile_interval(drawn)
+            low, high = percentile_interval(
+                estimate.combine(estimate.terms, counts)
+            )  # what `bootstrap` does, drawn once
             hits.setdefault(spec, []).append(low <= truth <= high)
             widths.setdefault(spec, []).append(high - low)
             misses.setdefault(spec, []).append(abs(estimate.value - truth))
@@ -174,7 +177,7 @@ def verdict(results: list[Result]) -> str:
     lowest = min(heavy, key=lambda r: r.coverage)
     return (
         f"{text} Heavy tails: down to {100 * lowest.coverage:.1f} % (`{lowest.estimator}`, n = {lowest.n:,}). Where a "
-        "handful of episodes carries all the weight, resampling them knows nothing of the weights that were never seen: "
+        "handful of episodes carries all the weight, resampling them knows nothing of weights that were never seen: "
         "there an interval is only as good as the effective sample size beside it."
     )
 

@@ -37,7 +37,7 @@ def corrections(data: LoggedDataset, episodes: WeightedEpisodes, q: np.ndarray, 
 
 
 def doubly_robust_terms(episodes: WeightedEpisodes, parts: Corrections) -> np.ndarray:
-    """(n, 1) sum_t w_t gamma^t (r_t - Q_t) + w_{t-1} gamma^t V_t: Jiang & Li 2016, arXiv 1511.03722, eq. 10, unrolled."""
+    """(n, 1) sum_t w_t gamma^t (r_t - Q_t) + w_{t-1} gamma^t V_t: Jiang & Li 2016, arXiv 1511.03722, eq. 10."""
     now, before = linear(episodes.log_weight), linear(episodes.previous_log_weight)
     return (now * parts.residual + before * parts.value).sum(axis=1, keepdims=True)
 
@@ -85,7 +85,7 @@ class CrossFitted(TextRegression):
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         if self.folds < 2:
-            raise BenchError(f"{self.name}: folds must be at least 2, not {self.folds}; Q must not see what it corrects.")
+            raise BenchError(f"{self.name}: folds must be at least 2, not {self.folds}: Q is learned elsewhere.")
         if reason := _too_small(data):
             raise BenchError(f"{self.name}: {reason}.")
         self.data_ = data

@@ -73,7 +73,7 @@ def _sentence_vectors(model: str, texts: Sequence[str]) -> np.ndarray:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
         raise UnsupportedError(
-            f"encoder={model} needs the package sentence-transformers: install the extra [text] or use encoder={HASHING}."
+            f"encoder={model} needs sentence-transformers: install the extra [text], or use encoder={HASHING}."
         ) from error
     return SentenceTransformer(model, device="cpu").encode(list(texts), show_progress_bar=False).astype(np.float32)
 

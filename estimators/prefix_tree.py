@@ -63,8 +63,8 @@ class PrefixTree(Estimator):
     The policy's probability of actions that were never logged after h is given the mean logged return-to-go from h,
     and reported. In a deterministic environment the rest is exact, and no behavior log-probability is used; the same
     numbers are those of importance sampling with the empirical behavior policy (Hanna, Niekum & Stone 2019, arXiv
-    1806.01347, with the whole history). `lower_bound` and `upper_bound` give unmatched mass the smallest and largest logged return
-    (replay as in Li et al. 2011, arXiv 1003.5956, with the rejected part bounded).
+    1806.01347, with the whole history). `lower_bound` and `upper_bound` give unmatched mass the smallest and largest
+    logged return (replay as in Li et al. 2011, arXiv 1003.5956, with the rejected part bounded).
     """
 
     family: ClassVar[Family] = "direct"

@@ -19,8 +19,8 @@ class TurnLevel(Estimator):
     """sum_i s_i G_i / sum_i s_i with s_i = exp of the mean log ratio of episode i.
 
     The normalization is the sequence-level ratio of GSPO (Zheng et al. 2025, arXiv 2507.18071, section 4.1), carried
-    over from one response to a whole episode. It never degenerates, but what it converges to is the value of no policy: somewhere
-    between the logger's and the target's. Read it as a ranking score.
+    over from one response to a whole episode. It never degenerates, but what it converges to is the value of no policy:
+    somewhere between the logger's and the target's. Read it as a ranking score.
     """
 
     unit: Literal["turn", "token"] = "turn"

@@ -22,8 +22,9 @@ from estimators._doubly_robust import (
 from estimators._weights import weigh
 from tasks.toy_chain.world import ACTIONS
 
-pytest.importorskip("scope_rl", reason="the independent library is not installed: pip install '.[oracle]'")
-from scope_rl.ope import discrete  # noqa: E402
+discrete = pytest.importorskip(
+    "scope_rl.ope.discrete", reason="the independent library is not installed: pip install '.[oracle]'"
+)
 
 TASK = registry.task("toy_chain")
 GAMMA = 0.95
