@@ -48,7 +48,9 @@ def scores(results) -> Scores:
 
 @pytest.fixture(scope="module")
 def report(results) -> Path:
-    return write_report(results)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.plots.style.DPI", 50)  # a third of the pixels: what is tested here are not pixels
+        return write_report(results)
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,8 @@ import numpy as np
 from bench.rng import rng_for
 from tasks.hotpotqa.names import Split, draw
 
+LEAST = 200
+"""Smallest size: everything a question can ask for exists."""
 TWINS = 0.3
 """Share of films and novels that carry a common name, so that only "<name> (film)" and "<name> (novel)" are titles."""
 _SIZES = {"city": 4, "film": 5, "novel": 5, "band": 4, "company": 4}
@@ -85,18 +87,20 @@ def encyclopedia(split: Split, size: int, seed: int) -> dict[str, Article]:
 
     Args:
         split: whose names are used; the two splits share no title and no name of a region or river.
-        size: rough number of articles; two fifths of them are people.
+        size: rough number of articles, at least `LEAST`; some two fifths of them are people.
         seed: of the world.
 
     Raises:
-        ValueError: there are not enough names for that size.
+        ValueError: the size is too small, or there are not enough names for it.
     """
+    if size < LEAST:
+        raise ValueError(f"an encyclopedia of {size} articles is too small to ask about; make it {LEAST} or more.")
     rng = rng_for("hotpotqa", "encyclopedia", split, size, seed)
-    counts = {kind: max(2, size * share // 32) for kind, share in _SIZES.items()}
+    counts = {kind: size * share // 32 for kind, share in _SIZES.items()}
     titles = _titles(split, counts, rng)
     people = draw("person", split, sum(counts[kind] for kind in _MAKERS), rng)
-    regions = draw("region", split, min(40, max(2, counts["city"] // 3)), rng)
-    rivers = draw("river", split, min(90, max(2, counts["city"] // 2)), rng)
+    regions = draw("region", split, min(40, counts["city"] // 3), rng)
+    rivers = draw("river", split, min(90, counts["city"] // 2), rng)
     cities = [title for title, _ in titles["city"]]
     world: dict[str, Article] = {}
     for title, name in titles["city"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -74,14 +75,14 @@ def draw(kind: str, split: Split, count: int, rng: np.random.Generator) -> list[
     Raises:
         ValueError: there are not that many.
     """
+    pool = _pool(kind, split)
+    if count > len(pool):
+        raise ValueError(f"{count} names of kind {kind} are wanted, the {split} split has {len(pool)}.")
+    return [pool[i] for i in rng.choice(len(pool), count, replace=False)]
+
+
+@lru_cache(maxsize=None)
+def _pool(kind: str, split: Split) -> tuple[str, ...]:
     first, second, glue = _POOLS[kind]
-    share = EVALUATION_SHARE if split == "evaluation" else 1 - EVALUATION_SHARE
-    most = int(0.9 * share * len(first) * len(second))
-    if count > most:
-        raise ValueError(f"{count} names of kind {kind} are wanted, the {split} split has about {most}.")
-    found: dict[str, None] = {}
-    while len(found) < count:
-        name = f"{first[rng.integers(len(first))]}{glue}{second[rng.integers(len(second))]}"
-        if split_of(name) == split:
-            found[name] = None
-    return list(found)
+    names = (f"{a}{glue}{b}" for a in first for b in second)
+    return tuple(name for name in names if split_of(name) == split)

@@ -99,7 +99,7 @@ def split_questions(text: str) -> list[str]:
     """The episodes of a text, each from its `Question:` to the next; few-shot examples before the marker left out."""
     text = text.rpartition(END_OF_EXAMPLES)[2]
     starts = [match.start() for match in _QUESTION.finditer(text)]
-    return [text[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
+    return [text[a:b] for a, b in zip(starts, [*starts[1:], None], strict=False)]
 
 
 def parse_text(text: str) -> Transcript:
@@ -110,7 +110,7 @@ def parse_text(text: str) -> Transcript:
     opening = text[: labels[0].start()] if labels else text
     turns: list[Turn] = []
     start, kinds, answered = len(opening), set[str](), False
-    for label, following in zip(labels, [*labels[1:], None], strict=True):
+    for label, following in zip(labels, [*labels[1:], None], strict=False):
         kind = label[1].lower()
         if kind != "observation":
             if answered:
@@ -174,7 +174,7 @@ def _labels(text: str) -> list[re.Match[str]]:
 def _turn(written: str, observation: str | None) -> Turn:
     parts: dict[str, list[str]] = {}
     labels = _labels(written)
-    for label, following in zip(labels, [*labels[1:], None], strict=True):
+    for label, following in zip(labels, [*labels[1:], None], strict=False):
         body = written[label.end() : following.start() if following else None].strip()
         parts.setdefault(label[1].lower(), []).append(body)
     actions = parts.get("action", [])

@@ -90,7 +90,7 @@ def _add(log: AnswerLog, episode: Transcript, block: _Block, logger: str) -> Non
 def _trials(member: Member) -> Iterator[tuple[str, list[_Block]]]:
     text = decoded(member)
     marks = list(_TRIAL.finditer(text))
-    for mark, following in zip(marks, [*marks[1:], None], strict=True):
+    for mark, following in zip(marks, [*marks[1:], None], strict=False):
         end = following.start() if following else len(text)
         yield mark[1], list(_blocks(member.name, text, mark[1], mark.end(), end))
 
@@ -100,7 +100,7 @@ def _blocks(name: str, text: str, trial: str, start: int, end: int) -> Iterator[
     sections = list(_SECTION.finditer(text, start, end))
     if not sections:
         raise DataError(f"{name}, line {text.count(chr(10), 0, start) + 1}: trial {trial} has no section of agents.")
-    for section, following in zip(sections, [*sections[1:], None], strict=True):
+    for section, following in zip(sections, [*sections[1:], None], strict=False):
         at, stop = section.end(), following.start() if following else end
         for answer in _ANSWER.finditer(text, at, stop):
             where = f"{name}, line {text.count(chr(10), 0, at) + 2}"
