@@ -103,7 +103,8 @@ def test_names_and_titles_are_read_off_texts() -> None:
     assert names_in(GOAL) == ("Glass Harbor",)
     assert names_in("The Hollow Pianos is a folk band from Velham (city).") == ("The Hollow Pianos", "Velham (city)")
     assert names_in("(Result 1 / 2) It lies on the River Tel.") == ("River Tel",)
-    assert titles_in("Could not find Moon. Similar: ['Tin Moon (novel)', \"Ada's Moon\"].") == ("Tin Moon (novel)", "Ada's Moon")
+    similar = "Could not find Moon. Similar: ['Tin Moon (novel)', \"Ada's Moon\"]."
+    assert titles_in(similar) == ("Tin Moon (novel)", "Ada's Moon")
     assert titles_in("Could not find [Moon]. Similar: []") == ()
     assert titles_in("Could not find Moon. Similar: ['cut off") is None
     assert titles_in("Could not find Moon. Similar: [a + b].") == ()
@@ -112,12 +113,14 @@ def test_names_and_titles_are_read_off_texts() -> None:
 
 def test_exploratory_actions_follow_the_transcript() -> None:
     start = [f"Question: {GOAL}"]
-    assert exploratory_actions(GOAL, start) == ("finish[Glass Harbor]", "finish[no]", "finish[yes]", "search[Glass Harbor]")
+    finishes = ("finish[Glass Harbor]", "finish[no]", "finish[yes]")
+    assert exploratory_actions(GOAL, start) == (*finishes, "search[Glass Harbor]")
     missed = exploratory_actions(GOAL, [*start, "Could not find Glass Harbor. Similar: ['Glass Harbor (film)']."])
     assert "search[Glass Harbor (film)]" in missed
     assert not any(action.startswith("lookup") for action in missed)
     later = exploratory_actions(GOAL, [*start, PAGE])
-    assert {"search[Ada Marlund]", "finish[Ada Marlund]", "finish[1971]", "lookup[director]", "lookup[born]"} <= set(later)
+    assert {"search[Ada Marlund]", "finish[Ada Marlund]", "finish[1971]"} <= set(later)
+    assert {"lookup[director]", "lookup[born]"} <= set(later)
     assert later == tuple(sorted(set(later)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,6 +85,97 @@ class LanguageModel:
         too_long = [b - a > MAX_ACTION_TOKENS + 1 for e in episodes for a, b in e.spans]
         values[:, too_long] = -np.inf
         return np.split(values, np.cumsum([len(e.spans) for e in episodes])[:-1], axis=1)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A point of a logged episode where actions are to be sampled: the turn, and one generator per action."""
+
+    turn: int
+    rngs: tuple[np.random.Generator, ...]
+
+
+@torch.inference_mode()
+def sample_at(
+    lm: LanguageModel, trajectories: Sequence[Trajectory], places: Sequence[Sequence[Place]], temperature: float
+) -> list[list[tuple[str, ...]]]:
+    """Samples actions at many points of logged episodes, which are read once each.
+
+    All streams of an episode share the keys and values of its transcript; each sees what came before its own point and
+    what it has written itself.
+
+    Args:
+        trajectories: B episodes. places: for each, where to sample.
+
+    Returns:
+        For each episode and place the texts of its actions.
+    """
+    episodes = [lm.transcript.episode(t) for t in trajectories]
+    width = max(len(e.ids) for e in episodes)
+    ids = torch.zeros(len(episodes), width, dtype=torch.long)
+    for row, episode in enumerate(episodes):
+        ids[row, : len(episode.ids)] = torch.tensor(episode.ids)
+    cache = growing_cache()
+    read = lm.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state  # (B, L, d)
+    streams = [[(e.spans[p.turn][0], rng) for p in mine for rng in p.rngs] for e, mine in zip(episodes, places, strict=True)]
+    size = max(map(len, streams))
+    start = torch.tensor([[x for x, _ in row] + [1] * (size - len(row)) for row in streams])  # (B, S)
+    hidden = read.gather(1, (start - 1)[..., None].expand(-1, -1, read.shape[-1]))  # (B, S, d)
+    rngs = [rng for row in streams for rng in [x for _, x in row] + [None] * (size - len(row))]
+    owner = np.arange(len(rngs)).reshape(len(streams), size)  # which stream sits where
+    alive = np.array([rng is not None for rng in rngs]).reshape(owner.shape)
+    written: list[list[int]] = [[] for _ in rngs]
+    for depth in range(MAX_ACTION_TOKENS):
+        if alive.sum(axis=1).max() <= 0.75 * alive.shape[1]:  # most have ended: bring the others together
+            kept = np.argsort(~alive, axis=1, kind="stable")[:, : alive.sum(axis=1).max()]
+            cache = _keep_streams(cache, torch.from_numpy(kept), width, alive.shape[1], depth)
+            owner, alive = np.take_along_axis(owner, kept, 1), np.take_along_axis(alive, kept, 1)
+            start = start.gather(1, torch.from_numpy(kept))
+            hidden = hidden.gather(1, torch.from_numpy(kept)[..., None].expand(-1, -1, hidden.shape[-1]))
+        row, column = np.nonzero(alive)
+        logits = lm.model.lm_head(hidden[row, column])  # (live streams, V)
+        logp = sampling_log_probs(logits, temperature, torch.full((len(row),), depth == 0)).double().numpy()
+        drawn = _draw(logp, [rngs[k] for k in owner[row, column]], np.ones(len(row), dtype=bool))
+        token = np.full(alive.shape, END)
+        token[row, column] = drawn
+        for k, x in zip(owner[row, column], drawn.tolist(), strict=True):
+            written[k].append(x)
+        alive = alive & (token != END)
+        if not alive.any() or depth == MAX_ACTION_TOKENS - 1:
+            break
+        own = torch.eye(alive.shape[1], dtype=torch.bool).repeat(1, depth + 1)
+        seen = torch.arange(width) < start[..., None]  # (B, S, L)
+        mask = torch.cat([seen, own[None].expand(len(episodes), -1, -1)], dim=2)
+        out = lm.model.base_model(
+            input_ids=torch.from_numpy(token),
+            position_ids=start + depth,
+            attention_mask=torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)[:, None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        hidden = out.last_hidden_state
+    texts = iter([lm.transcript.decode(x) for x in written])
+    found = []
+    for mine in places:
+        row = [next(texts) for _ in range(size)]
+        counts = np.cumsum([0, *(len(p.rngs) for p in mine)])
+        found.append([tuple(row[a:b]) for a, b in zip(counts[:-1], counts[1:], strict=True)])
+    return found
+
+
+def _keep_streams(cache: Cache, kept: torch.Tensor, width: int, size: int, depth: int) -> Cache:
+    """The cache of `sample_at` with the (B, S') streams `kept` of each row: after `width` shared columns, `depth` blocks
+    of one column per stream."""
+    blocks = [width + block * size + kept for block in range(depth)]
+    columns = torch.cat([torch.arange(width).expand(len(kept), -1), *blocks], dim=1)
+    smaller = growing_cache()
+    for layer in cache.layers:
+        index = columns[:, None, :, None].expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
+        one = type(layer)()
+        one.lazy_initialization(layer.keys, layer.values)
+        one.keys, one.values = layer.keys.gather(2, index), layer.values.gather(2, index)
+        smaller.layers.append(one)
+    return smaller
 
 
 def sampling_log_probs(logits: torch.Tensor, temperature: float, first: torch.Tensor) -> torch.Tensor:
@@ -257,7 +349,7 @@ class KeyValueBatch:
         self.valid = torch.arange(width) < self.length[:, None]
 
 
-def _draw(logp: np.ndarray, rngs: Sequence[np.random.Generator], alive: np.ndarray) -> np.ndarray:
+def _draw(logp: np.ndarray, rngs: Sequence[np.random.Generator | None], alive: np.ndarray) -> np.ndarray:
     """(N,) tokens by inversion, one uniform of its own generator per live row; END for the others."""
     uniform = np.array([rng.random() if a else 0.0 for rng, a in zip(rngs, alive, strict=True)])
     cumulative = np.cumsum(np.exp(logp), axis=1)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bench.agents.language_model import KeyValueBatch, LanguageModel
+from bench.agents.language_model import KeyValueBatch, LanguageModel, Place, sample_at
 from bench.agents.transcript import END
 from bench.data import Trajectory
 from bench.policy import Decision
@@ -70,13 +70,18 @@ class LMPolicy:
     def written_actions(self, trajectories: Sequence[Trajectory], n: int, seed: int) -> list[list[tuple[str, ...]]]:
         """What `next_actions` would be without exploration: policies that differ in epsilon alone share it."""
         owner, representative = _places(trajectories)
-        wanted: dict[int, list[tuple[int, int]]] = {}
+        wanted: dict[int, list[Place]] = {}
+        nodes: dict[int, list[int]] = {}
         for node, (i, t) in enumerate(representative):
-            wanted.setdefault(i, []).append((t, node))
+            rngs = tuple(rng_for("next action", seed, trajectories[i].id, t, j) for j in range(n))
+            wanted.setdefault(i, []).append(Place(t, rngs))
+            nodes.setdefault(i, []).append(node)
         sampled: dict[int, tuple[str, ...]] = {}
-        order = sorted(wanted, key=lambda i: len(trajectories[i]))
-        for start in range(0, len(order), 64):
-            sampled |= self._sample_along([(trajectories[i], wanted[i]) for i in order[start : start + 64]], n, seed)
+        order = sorted(wanted, key=lambda i: (len(wanted[i]), len(trajectories[i])))
+        for start in range(0, len(order), 16):
+            part = order[start : start + 16]
+            drawn = sample_at(self.lm, [trajectories[i] for i in part], [wanted[i] for i in part], self.temperature)
+            sampled |= {node: x for i, row in zip(part, drawn, strict=True) for node, x in zip(nodes[i], row, strict=True)}
         return [[sampled[node] for node in mine] for mine in owner]
 
     def explored(
@@ -94,40 +99,6 @@ class LMPolicy:
                 tuple(options[int(rng.integers(len(options)))] if rng.random() < self.epsilon else x for x in written[i][t])
             )
         return [[final[node] for node in mine] for mine in owner]
-
-    def _sample_along(
-        self, work: Sequence[tuple[Trajectory, list[tuple[int, int]]]], n: int, seed: int
-    ) -> dict[int, tuple[str, ...]]:
-        """Walks logged episodes and samples n actions at the wanted (turn, node) places of each."""
-        sampled: dict[int, tuple[str, ...]] = {}
-        live = list(range(len(work)))
-        batch = KeyValueBatch(self.lm, len(work))
-        batch.read([self.lm.transcript.opening(t.goal) for t, _ in work])
-        for turn in range(max(max(t for t, _ in w) for _, w in work) + 1):
-            still = [k for k, row in enumerate(live) if turn <= max(t for t, _ in work[row][1])]
-            if len(still) < len(live):
-                batch.keep(still)
-                live = [live[k] for k in still]
-            batch.read([self._chunk(work[row][0], turn) for row in live])
-            places = [dict(work[row][1]).get(turn) for row in live]
-            rows = [k for k, node in enumerate(places) if node is not None]
-            if not rows:
-                continue
-            rngs = [[rng_for("next action", seed, work[live[k]][0].id, turn, j) for j in range(n)] for k in rows]
-            writer = batch if len(rows) == len(live) else batch.branch(rows)
-            for k, drawn in zip(rows, writer.write(rngs, self.temperature), strict=True):
-                sampled[places[k]] = tuple(self.lm.transcript.decode(ids) for ids, _ in drawn)
-        return sampled
-
-    def _chunk(self, trajectory: Trajectory, turn: int) -> tuple[int, ...]:
-        """Tokens between the point of writing at turn - 1 and that at `turn`, along a logged episode."""
-        transcript = self.lm.transcript
-        observation = transcript.turn(trajectory.steps[turn].observation)
-        if turn == 0:
-            return observation
-        before = trajectory.steps[turn - 1]
-        tokens = before.action_tokens if before.action_tokens is not None else transcript.action(before.action)
-        return (*_closed(tokens), *observation)
 
     def start(self, goals: Sequence[str], seeds: Sequence[int]) -> LMSession:
         """See `Policy`."""

@@ -20,7 +20,7 @@ from bench.formats.files import Member, heads, members
 from bench.formats.json_text import checked, documents
 from bench.formats.log import Extras, Import
 
-FAILED_CALL = "crashed: a model call failed (terminate_reason error; an error of the harness, not a failure of the agent)"
+FAILED_CALL = "crashed: a model call failed (terminate_reason error; no failure of the agent)"
 _NOTES = (
     "reward is 1 at the end of a success, else 0; failures ended at a limit (5 turns, 2 proposals) and are truncated",
     "observations say how many turns are left; policies whose name has feedback (F=...) act in another environment",
@@ -64,7 +64,9 @@ def sniff_mint(path: Path, is_task: Callable[[str, bytes], bool]) -> bool:
     return any(_fits(head, is_task) for _, head in heads(path))
 
 
-def read_mint(path: Path, name: str, is_task: Callable[[str, bytes], bool], instance: Callable[[Any, str], str]) -> Import:
+def read_mint(
+    path: Path, name: str, is_task: Callable[[str, bytes], bool], instance: Callable[[Any, str], str]
+) -> Import:
     """Reads such logs; the model and its feedback are the logger.
 
     Args:

@@ -17,8 +17,18 @@ _OPENING = frozenset(
     "A An And Are At Both By Did Do Does For From He Her His How If In Is It Its On Of She That The Their They This To "
     "Was Were What When Where Which Who Whose Why With".split()
 )
-_EMPTY_WORDS = frozenset("both does from have into same that their they this were what when where which whose with".split())
-_NOT_READ = ("Question: ", "No more results.", "No Results", "No More Results", "Invalid ", "Nice thought.", "The last page")
+_EMPTY_WORDS = frozenset(
+    "both does from have into same that their they this were what when where which whose with".split()
+)
+_NOT_READ = (
+    "Question: ",
+    "No more results.",
+    "No Results",
+    "No More Results",
+    "Invalid ",
+    "Nice thought.",
+    "The last page",
+)
 _ANSWERS = ("no", "yes")
 
 

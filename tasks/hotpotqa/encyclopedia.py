@@ -1,4 +1,4 @@
-"""A fictional encyclopedia: short articles about people, cities, works, bands and companies that point at each other."""
+"""A fictional encyclopedia: short articles about people, places, works and companies that point at each other."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The two experts that demonstrations come from: their words, their habits and their noise (no environment).
 
-Both read the pages of the supporting facts in order and then answer. Expert `a` goes straight ahead in ReAct's lower-case
-verbs. Expert `b` writes capitalized verbs, opens the second of two compared pages first, and looks up the last fact before
-it answers.
+Both read the pages of the supporting facts in order and then answer. Expert `a` goes straight ahead in ReAct's
+lower-case verbs. Expert `b` writes capitalized verbs, opens the second of two compared pages first, and looks up the
+last fact before it answers.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def render(act: Act, style: Mix) -> str:
 def plan(question: Question, mix: Mix) -> list[Act]:
     """What an expert does, in order: searches, for `b` a lookup, then the answer.
 
-    A page is searched by its name, without the parenthesis that tells twin titles apart: a reader of the question cannot
-    know that one. What is not found is searched by its title next, see `after_miss`.
+    A page is searched by its name, without the parenthesis that tells twin titles apart: a reader of the question
+    cannot know that one. What is not found is searched by its title next, see `after_miss`.
     """
     facts = list(dict.fromkeys(question.supporting))
     if mix == "b" and question.kind == "comparison":
@@ -55,7 +55,9 @@ def after_miss(act: Act, observation: str, question: Question) -> Act | None:
     return next((("search", title) for title in wanted if title in offered), None)
 
 
-def noise_event(rng: np.random.Generator, goal: str, observations: Sequence[str], upcoming: Act, last: Act | None) -> Act:
+def noise_event(
+    rng: np.random.Generator, goal: str, observations: Sequence[str], upcoming: Act, last: Act | None
+) -> Act:
     """Draws a harmless mistake: a page nobody needs, a misspelled name, an idle lookup, the same search again."""
     kind = str(rng.choice(_EVENTS, p=_EVENT_WEIGHTS))
     if kind == "repeat" and last is not None and last[0] == "search":

@@ -18,39 +18,39 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 _FIRST = _words(
-    "Ada Alma Anton Arvid Berit Boris Carla Cecil Clara Dario Edda Edgar Elias Elsa Emil Enid Erik Faye Felix Flora "
-    "Fritz Greta Gustav Hanna Hector Hilda Hugo Ida Ines Ivo Jonas Julia Karl Kira Lars Lena Leo Lotte Lucas Magda "
-    "Marta Milo Nadia Nils Nina Olga Oscar Otto Paula Petra Rita Rolf Ruth Selma Simon Sven Tessa Theo Vera Wanda"
+    "Ada Alma Anton Arvid Berit Boris Carla Cecil Clara Dario Edda Edgar Elias Elsa Emil Enid Erik Faye Felix "
+    "Flora Fritz Greta Gustav Hanna Hector Hilda Hugo Ida Ines Ivo Jonas Julia Karl Kira Lars Lena Leo Lotte "
+    "Lucas Magda Marta Milo Nadia Nils Nina Olga Oscar Otto Paula Petra Rita Rolf Ruth Selma Simon Sven Tessa "
+    "Theo Vera Wanda"
 )
 _ROOTS = _words(
-    "Al Bar Bel Bren Cor Dal Dor El Fal Fen Gar Gol Hal Har Hol Jor Kal Kel Kor Lan Lin Lor Mal Mar Mel Mor Nor Ol "
-    "Or Pel Pol Ran Rin Ros Sal Sel Sol Tal Tel Tor Tul Val Vel Vin Vor Wal Wel Wil Yar Zel"
+    "Al Bar Bel Bren Cor Dal Dor El Fal Fen Gar Gol Hal Har Hol Jor Kal Kel Kor Lan Lin Lor Mal Mar Mel Mor Nor "
+    "Ol Or Pel Pol Ran Rin Ros Sal Sel Sol Tal Tel Tor Tul Val Vel Vin Vor Wal Wel Wil Yar Zel"
 )
 _SURNAME_ENDS = _words("berg by dal den dine feld gren holm ker lund mond nes quist rick ron sen son vik")
 _CITY_ENDS = _words(
-    "aven beck borough bridge burg bury cliff dorf field ford gate grad ham haven hurst ley mere minster mouth pool port "
-    "sted stow ton wick worth"
+    "aven beck borough bridge burg bury cliff dorf field ford gate grad ham haven hurst ley mere minster mouth "
+    "pool port sted stow ton wick worth"
 )
 _REGION_ENDS = _words("avia any land mark onia shire")
 _RIVER_ENDS = _words("a ar ber da en er is ne ra se")
 _FIRST_OF_TITLE = _words(
     "Amber Bitter Black Blue Bright Broken Burning Cold Copper Crimson Crystal Distant Early Empty Endless Fallen "
-    "First Foreign Forgotten Frozen Gentle Golden Green Hidden Hollow Iron Last Little Lonely Long Lost Lucky Midnight "
-    "Narrow Northern Open Paper Patient Quiet Red Restless Second Secret Silent Silver Simple Southern Stolen Stone "
-    "Sudden Summer Sweet Tender Velvet Violet Wandering White Wild Winter Wooden"
+    "First Foreign Forgotten Frozen Gentle Golden Green Hidden Hollow Iron Last Little Lonely Long Lost Lucky "
+    "Midnight Narrow Northern Open Paper Patient Quiet Red Restless Second Secret Silent Silver Simple Southern "
+    "Stolen Stone Sudden Summer Sweet Tender Velvet Violet Wandering White Wild Winter Wooden"
 )
 _SECOND_OF_TITLE = _words(
-    "Anchor Autumn Balcony Bell Bridge Canal Candle Carnival Castle Circus Coast Compass Corner Crossing Curtain Desert "
-    "Door Engine Feather Ferry Field Forest Fountain Garden Harbor Harvest Horizon Hotel House Island Journey Ladder "
-    "Lake Lantern Letter Library Lighthouse Machine Market Meadow Mirror Moon Morning Mountain Ocean Orchard Palace "
-    "Parade Piano Rain Road Shadow Ship Sparrow Station Stranger Tower Train Valley Voyage Wall Window Wolf"
+    "Anchor Autumn Balcony Bell Bridge Canal Candle Carnival Castle Circus Coast Compass Corner Crossing Curtain "
+    "Desert Door Engine Feather Ferry Field Forest Fountain Garden Harbor Harvest Horizon Hotel House Island "
+    "Journey Ladder Lake Lantern Letter Library Lighthouse Machine Market Meadow Mirror Moon Morning Mountain "
+    "Ocean Orchard Palace Parade Piano Rain Road Shadow Ship Sparrow Station Stranger Tower Train Valley Voyage "
+    "Wall Window Wolf"
 )
 _TRADES = _words(
-    "Airways Bank Books Brewery Cameras Carpets Chocolate Clocks Foods Furniture Glass Instruments Lamps Motors Paints "
-    "Pottery Press Shipyard Steel Tools Toys Watches"
+    "Airways Bank Books Brewery Cameras Carpets Chocolate Clocks Foods Furniture Glass Instruments Lamps Motors "
+    "Paints Pottery Press Shipyard Steel Tools Toys Watches"
 )
-
-
 _POOLS: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
     "person": (_FIRST, tuple(f"{root}{end}" for root in _ROOTS for end in _SURNAME_ENDS), " "),
     "city": (_ROOTS, _CITY_ENDS, ""),

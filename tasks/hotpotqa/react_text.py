@@ -1,10 +1,10 @@
-"""Thought, Action, Observation: the text that ReAct agents and their many descendants leave behind, tolerantly parsed."""
+"""Thought, Action, Observation: the text that ReAct agents and their descendants leave behind, tolerantly parsed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.formats.chat import Message
 
@@ -119,7 +119,7 @@ def parse_text(text: str) -> Transcript:
             continue
         body = text[label.end() : following.start() if following else None].strip()
         if answered:  # an observation in two parts
-            turns[-1] = Turn(turns[-1].written, turns[-1].thought, turns[-1].command, f"{turns[-1].observation}\n{body}")
+            turns[-1] = replace(turns[-1], observation=f"{turns[-1].observation}\n{body}")
         else:
             turns.append(_turn(text[start : label.start()], body))
             answered = True

@@ -1,7 +1,7 @@
 """BOLAA JSON lines, which AutoAct and KnowAgent write too: question, answer, correct, reward, halted, error, prompt.
 
-`prompt` is the whole text: instructions, few-shot episodes, then the episode, in ReAct's labels. The reward is the F1 of
-the answer, `correct` its exact match.
+`prompt` is the whole text: instructions, few-shot episodes, then the episode, in ReAct's labels. The reward is the F1
+of the answer, `correct` its exact match.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Chat JSON or JSONL (messages, conversations) with ReAct actions, or plain ReAct transcripts (Question, Thought, ...).
 
-The outcome is looked for in the record (reward, f1, em, score, correct, success), then in what the last observation says,
-then computed as F1 from a recorded answer (answer, gt_answer, gt, gold, label, correct_answer). Without any of these an
-episode has none and is left out.
+The outcome is looked for in the record (reward, f1, em, score, correct, success), then in what the last observation
+says, then computed as F1 from a recorded answer (answer, gt_answer, gt, gold, label, correct_answer). Without any of
+these an episode has none and is left out.
 """
 
 from __future__ import annotations

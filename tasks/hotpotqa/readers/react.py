@@ -22,14 +22,16 @@ _KEYS = (b'"observations"', b'"actions"', b'"reward"')
 _FORCED = "finish[]"
 
 
+def _as_number(value: Any) -> Any:
+    return float(value) if isinstance(value, bool) else value
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     observations: list[str] = Field(min_length=1)
     actions: list[str]
-    reward: Annotated[float, BeforeValidator(lambda value: float(value) if isinstance(value, bool) else value)] | None = (
-        Field(None, ge=0, le=1)
-    )
+    reward: Annotated[float | None, BeforeValidator(_as_number)] = Field(None, ge=0, le=1)
     gt_answer: str | None = None
     question_idx: int | None = None
 
