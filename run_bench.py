@@ -194,7 +194,7 @@ class List:
 class Collect:
     """Record a task anew in its live environment: train agents, record logs, measure truth (extra `live`)."""
 
-    task: Positional[str]
+    task: str
     """The task."""
     out: Path | None = None
     """Where the recording goes; default: the task's own folder."""

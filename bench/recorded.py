@@ -51,7 +51,7 @@ class RecordedTask(Task):
         except FileNotFoundError:
             raise DataError(
                 f"task {self.name!r} has no recording at {path}. Check out the repository's recorded data, or make your "
-                f"own with `python run_bench.py collect {self.name}`."
+                f"own with `python run_bench.py collect --task {self.name}`."
             ) from None
         except json.JSONDecodeError as error:
             raise DataError(f"{path}, line {error.lineno}: {error.msg}. Restore the file from the repository.") from None

@@ -267,8 +267,8 @@ def test_report_collect_and_import_hand_over_what_they_were_given(move_in, bench
     code, out, _ = bench("report", "--results", "r", "--readme", "README.md")
     assert code == 0 and out.startswith("the leaderboard\n") and "r/report/leaderboard.md" in out
     assert "r/report/figures" in out and "renewed in README.md: tasks, facts" in out
-    assert bench("collect", "coins", "--part", "agents", "--workers", "3")[0] == 0
-    assert bench("collect", "coins", "--out", "here")[0] == 0
+    assert bench("collect", "--task", "coins", "--part", "agents", "--workers", "3")[0] == 0
+    assert bench("collect", "--task", "coins", "--out", "here")[0] == 0
     assert bench("import", "logs", "--out", "x.parquet", "--task", "coins")[:2] == (0, "read 3 episodes\n")
     assert calls == [
         ((Path("r"),), {}),

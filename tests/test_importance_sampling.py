@@ -11,7 +11,7 @@ from bench import registry
 from bench.data import Step
 from bench.errors import BenchError, UnsupportedError
 from bench.rng import rng_for
-from bench.stats import bootstrap, resample_counts
+from bench.stats import bootstrap
 from tests.give_up import LOGGER, TARGET, TRUTH, population
 
 TASK = registry.task("toy_chain")
@@ -90,7 +90,7 @@ def test_self_normalized_estimates_stay_within_the_logged_returns(log):
 def test_every_resample_is_normalized_by_itself(spec, log):
     policy = TASK.policy("expert")
     estimate = estimate_of(spec, log, policy)
-    counts = resample_counts(estimate.clusters, 3, rng_for("counts"), "episodes")
+    counts = rng_for("counts").integers(0, 4, size=(3, len(log))).astype(float)
     for row, value in zip(counts, estimate.combine(estimate.terms, counts), strict=True):
         drawn = [
             replace(t, id=f"{t.id}/{k}") for t, c in zip(log.trajectories, row, strict=True) for k in range(int(c))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -308,12 +307,6 @@ class KeyValueBatch:
         first = torch.arange(len(tokens)) == 0
         logp = sampling_log_probs(self.lm.model.lm_head(hidden)[0], temperature, first)
         return float(logp.gather(-1, torch.tensor(tokens)[:, None]).double().sum())
-
-    def branch(self, rows: Sequence[int]) -> KeyValueBatch:
-        """A copy that holds some of the rows; this batch is left as it is."""
-        other = copy.copy(self)
-        other.keep(rows)
-        return other
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drops all other rows."""

@@ -137,22 +137,26 @@ def _error_axis(axes: Axes, values: Sequence[float]) -> None:
 
 def _real_episodes(axes: Axes, standing: Standing) -> None:
     errors = standing.real.mae(standing.board.policies) if standing.real else ()
+    labeled: list[float] = []
     for m in SHOWN:
-        if m <= len(errors):
-            x = float(errors[m - 1]) / (standing.board.span or 1.0)
-            axes.axvline(x, color=INK, lw=0.9, linestyle=(0, (2, 2)), zorder=1)
-            if axes.get_xlim()[0] < x < axes.get_xlim()[1]:
-                axes.annotate(
-                    str(m),
-                    (x, 1),
-                    xycoords=("data", "axes fraction"),
-                    xytext=(0, 1),
-                    textcoords="offset points",
-                    ha="center",
-                    va="bottom",
-                    fontsize=7.5,
-                    color=INK,
-                )
+        if m > len(errors):
+            continue
+        x = float(errors[m - 1]) / (standing.board.span or 1.0)
+        axes.axvline(x, color=INK, lw=0.9, linestyle=(0, (2, 2)), zorder=1)
+        place = axes.transAxes.inverted().transform(axes.transData.transform((x, 0)))[0]
+        if 0 < place < 1 and all(abs(place - other) > 0.05 for other in labeled):  # closer ones would overlap
+            labeled.append(place)
+            axes.annotate(
+                str(m),
+                (x, 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 1),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=7.5,
+                color=INK,
+            )
 
 
 def _dots(
