@@ -25,6 +25,10 @@ class ScienceWorldTask(RecordedTask):
         license="Apache-2.0",
     )
     folder = Path(__file__).parent / "recorded"
+    known_failures = {
+        "check_every_logged_action_is_possible": "the last policy of the epsilon sweep draws from a finite list alone: what "
+        "the loggers wrote beside that list has probability zero under it, and estimators must cope",
+    }
 
     @staticmethod
     def explore(goal: str, observations: Sequence[str]) -> Sequence[str]:
