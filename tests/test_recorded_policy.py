@@ -87,7 +87,7 @@ def test_an_incomplete_recording_is_named(tmp_path):
         name, folder, card = "partial", tmp_path, None
 
     task = Partial()
-    with pytest.raises(DataError, match="task 'partial' has no recording at .*run_bench.py collect partial"):
+    with pytest.raises(DataError, match="task 'partial' has no recording at .*run_bench.py collect --task partial"):
         task.logs()
     (tmp_path / "recording.json").write_text('{"logs": ["pooled"],')
     with pytest.raises(DataError, match="recording.json, line 1"):
