@@ -40,7 +40,7 @@ class RecordedTask(Task):
     @staticmethod
     def explore(goal: str, observations: Sequence[str]) -> Sequence[str]:
         """The finite list of actions from which epsilon-mixtures draw; overridden by every task that has such agents."""
-        raise NotImplementedError
+        raise DataError("this task names no actions to explore, so it cannot have agents with epsilon > 0: override `explore`.")
 
     @cached_property
     def manifest(self) -> dict:
