@@ -83,8 +83,11 @@ def new_model(config: CloningConfig, vocabulary: int, seed: int) -> LlamaForCaus
 
 
 def save_checkpoint(model: LlamaForCausalLM, folder: Path) -> None:
-    """Saves in Hugging Face format with weights rounded to float16, the values every later use computes with."""
-    half = {k: v.detach().to(torch.float16) for k, v in model.state_dict().items()}
+    """Saves in Hugging Face format with weights rounded to float16, the values every later use computes with.
+
+    The output layer is the embedding table (tied): it is not stored a second time.
+    """
+    half = {k: v.detach().to(torch.float16) for k, v in model.state_dict().items() if k != "lm_head.weight"}
     model.save_pretrained(folder, state_dict=half, safe_serialization=True)
 
 

@@ -81,6 +81,6 @@ RECIPE = ScienceWorldRecipe(
     cloning=CloningConfig(),
     masked_policy="a-100",
     deterministic=True,
-    log_episodes=30,
-    truth_episodes=8,
+    log_episodes=60,
+    truth_episodes=12,
 )
