@@ -7,8 +7,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from bench.agents.language_model import LanguageModel
+from bench.agents.language_model import KeyValueBatch, LanguageModel
 from bench.agents.lm_policy import LMPolicy
+from bench.agents.next_actions import Place, sample_at
 from bench.agents.transcript import END, MAX_ACTION_TOKENS, Transcript, train_tokenizer
 from bench.data import Step, Trajectory
 from bench.policy import Context, log_prob, sample
@@ -131,3 +132,19 @@ def test_sample_answers_one_action_per_context(lm):
 def test_actions_too_long_to_be_written_are_impossible(lm):
     long = "z q x " * 40
     assert log_prob(LMPolicy("p", lm), [Context("g", (), "o")], [long])[0] == -np.inf
+
+
+def test_streams_that_share_an_episode_write_what_each_would_write_alone(lm):
+    [episode] = play(LMPolicy("p", lm), GOALS[:1], [9], [6])
+    turns = [0, 2, 2, 5]
+
+    def rngs(k):
+        return tuple(np.random.default_rng([k, j]) for j in range(3))
+
+    [together] = sample_at(lm, [episode], [[Place(turn, rngs(k)) for k, turn in enumerate(turns)]], 1.0)
+    ids, spans = lm.transcript.episode(episode).ids, lm.transcript.episode(episode).spans
+    for k, turn in enumerate(turns):
+        batch = KeyValueBatch(lm, 3)
+        batch.read([ids[: spans[turn][0]]] * 3)
+        alone = batch.write(rngs(k), 1.0)
+        assert together[k] == tuple(lm.transcript.decode(tokens) for tokens, _ in alone)

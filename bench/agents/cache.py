@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 class GrowingLayer(DynamicLayer):
@@ -45,6 +49,25 @@ class GrowingLayer(DynamicLayer):
 def growing_cache() -> Cache:
     """An empty cache for any model with full attention."""
     return Cache(layer_class_to_replicate=GrowingLayer)
+
+
+def continued(
+    model: PreTrainedModel, ids: torch.Tensor, position: torch.Tensor, mask: torch.Tensor, cache: Cache
+) -> torch.Tensor:
+    """Reads W more tokens of every row; the cache grows by as many columns.
+
+    Args:
+        ids: (B, W). position: (B, W) place of each in its own text.
+        mask: (B, W, columns + W), True where a token may look.
+
+    Returns:
+        (B, W, d) hidden states.
+    """
+    additive = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)  # once, not in every layer
+    out = model.base_model(
+        input_ids=ids, position_ids=position, attention_mask=additive[:, None], past_key_values=cache, use_cache=True
+    )
+    return out.last_hidden_state
 
 
 def selected_rows(cache: Cache, rows: torch.Tensor) -> Cache:

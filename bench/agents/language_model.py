@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, Cache, DynamicCache
 
-from bench.agents.cache import growing_cache, selected_rows, with_new_columns
+from bench.agents.cache import continued, growing_cache, selected_rows, with_new_columns
 from bench.agents.transcript import END, MAX_ACTION_TOKENS, SPECIAL, Transcript
 from bench.data import Trajectory
 
@@ -65,10 +64,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def _score(self, episodes: list, temperatures: Sequence[float]) -> list[np.ndarray]:
-        width = max(len(e.ids) for e in episodes)
-        ids = torch.zeros(len(episodes), width, dtype=torch.long)
-        for row, episode in enumerate(episodes):
-            ids[row, : len(episode.ids)] = torch.tensor(episode.ids)
+        ids = padded([e.ids for e in episodes])
         hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # (B, L, d)
         # Only positions that predict an action token reach the output layer: most of a transcript is observation.
         place = [(r, p, p == a) for r, e in enumerate(episodes) for a, b in e.spans for p in range(a, b)]
@@ -84,97 +80,6 @@ class LanguageModel:
         too_long = [b - a > MAX_ACTION_TOKENS + 1 for e in episodes for a, b in e.spans]
         values[:, too_long] = -np.inf
         return np.split(values, np.cumsum([len(e.spans) for e in episodes])[:-1], axis=1)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A point of a logged episode where actions are to be sampled: the turn, and one generator per action."""
-
-    turn: int
-    rngs: tuple[np.random.Generator, ...]
-
-
-@torch.inference_mode()
-def sample_at(
-    lm: LanguageModel, trajectories: Sequence[Trajectory], places: Sequence[Sequence[Place]], temperature: float
-) -> list[list[tuple[str, ...]]]:
-    """Samples actions at many points of logged episodes, which are read once each.
-
-    All streams of an episode share the keys and values of its transcript; each sees what came before its own point and
-    what it has written itself.
-
-    Args:
-        trajectories: B episodes. places: for each, where to sample.
-
-    Returns:
-        For each episode and place the texts of its actions.
-    """
-    episodes = [lm.transcript.episode(t) for t in trajectories]
-    width = max(len(e.ids) for e in episodes)
-    ids = torch.zeros(len(episodes), width, dtype=torch.long)
-    for row, episode in enumerate(episodes):
-        ids[row, : len(episode.ids)] = torch.tensor(episode.ids)
-    cache = growing_cache()
-    read = lm.model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state  # (B, L, d)
-    streams = [[(e.spans[p.turn][0], rng) for p in mine for rng in p.rngs] for e, mine in zip(episodes, places, strict=True)]
-    size = max(map(len, streams))
-    start = torch.tensor([[x for x, _ in row] + [1] * (size - len(row)) for row in streams])  # (B, S)
-    hidden = read.gather(1, (start - 1)[..., None].expand(-1, -1, read.shape[-1]))  # (B, S, d)
-    rngs = [rng for row in streams for rng in [x for _, x in row] + [None] * (size - len(row))]
-    owner = np.arange(len(rngs)).reshape(len(streams), size)  # which stream sits where
-    alive = np.array([rng is not None for rng in rngs]).reshape(owner.shape)
-    written: list[list[int]] = [[] for _ in rngs]
-    for depth in range(MAX_ACTION_TOKENS):
-        if alive.sum(axis=1).max() <= 0.75 * alive.shape[1]:  # most have ended: bring the others together
-            kept = np.argsort(~alive, axis=1, kind="stable")[:, : alive.sum(axis=1).max()]
-            cache = _keep_streams(cache, torch.from_numpy(kept), width, alive.shape[1], depth)
-            owner, alive = np.take_along_axis(owner, kept, 1), np.take_along_axis(alive, kept, 1)
-            start = start.gather(1, torch.from_numpy(kept))
-            hidden = hidden.gather(1, torch.from_numpy(kept)[..., None].expand(-1, -1, hidden.shape[-1]))
-        row, column = np.nonzero(alive)
-        logits = lm.model.lm_head(hidden[row, column])  # (live streams, V)
-        logp = sampling_log_probs(logits, temperature, torch.full((len(row),), depth == 0)).double().numpy()
-        drawn = _draw(logp, [rngs[k] for k in owner[row, column]], np.ones(len(row), dtype=bool))
-        token = np.full(alive.shape, END)
-        token[row, column] = drawn
-        for k, x in zip(owner[row, column], drawn.tolist(), strict=True):
-            written[k].append(x)
-        alive = alive & (token != END)
-        if not alive.any() or depth == MAX_ACTION_TOKENS - 1:
-            break
-        own = torch.eye(alive.shape[1], dtype=torch.bool).repeat(1, depth + 1)
-        seen = torch.arange(width) < start[..., None]  # (B, S, L)
-        mask = torch.cat([seen, own[None].expand(len(episodes), -1, -1)], dim=2)
-        out = lm.model.base_model(
-            input_ids=torch.from_numpy(token),
-            position_ids=start + depth,
-            attention_mask=torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        hidden = out.last_hidden_state
-    texts = iter([lm.transcript.decode(x) for x in written])
-    found = []
-    for mine in places:
-        row = [next(texts) for _ in range(size)]
-        counts = np.cumsum([0, *(len(p.rngs) for p in mine)])
-        found.append([tuple(row[a:b]) for a, b in zip(counts[:-1], counts[1:], strict=True)])
-    return found
-
-
-def _keep_streams(cache: Cache, kept: torch.Tensor, width: int, size: int, depth: int) -> Cache:
-    """The cache of `sample_at` with the (B, S') streams `kept` of each row: after `width` shared columns, `depth` blocks
-    of one column per stream."""
-    blocks = [width + block * size + kept for block in range(depth)]
-    columns = torch.cat([torch.arange(width).expand(len(kept), -1), *blocks], dim=1)
-    smaller = growing_cache()
-    for layer in cache.layers:
-        index = columns[:, None, :, None].expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
-        one = type(layer)()
-        one.lazy_initialization(layer.keys, layer.values)
-        one.keys, one.values = layer.keys.gather(2, index), layer.values.gather(2, index)
-        smaller.layers.append(one)
-    return smaller
 
 
 def sampling_log_probs(logits: torch.Tensor, temperature: float, first: torch.Tensor) -> torch.Tensor:
@@ -193,6 +98,14 @@ def sampling_log_probs(logits: torch.Tensor, temperature: float, first: torch.Te
     logits = logits.masked_fill(banned, float("-inf"))
     logits[first, END] = float("-inf")
     return torch.log_softmax(logits, dim=-1)
+
+
+def padded(sequences: Sequence[Sequence[int]]) -> torch.Tensor:
+    """(N, longest) token ids, filled up with zeros on the right."""
+    ids = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.long)
+    for row, sequence in enumerate(sequences):
+        ids[row, : len(sequence)] = torch.tensor(sequence, dtype=torch.long)
+    return ids
 
 
 class KeyValueBatch:
@@ -239,53 +152,47 @@ class KeyValueBatch:
     def _read_group(self, cache: Cache, rows: list[int], chunks: Sequence[Sequence[int]]) -> None:
         """Appends non-empty chunks to some rows of the batch, whose keys and values are in `cache`."""
         size = torch.tensor([len(c) for c in chunks])
-        width = int(size.max())
-        ids = torch.zeros(len(chunks), width, dtype=torch.long)
-        for k, chunk in enumerate(chunks):
-            ids[k, : len(chunk)] = torch.tensor(chunk, dtype=torch.long)
+        ids = padded(chunks)
+        width = ids.shape[1]
         fresh = torch.arange(width) < size[:, None]  # (B, W)
         causal = torch.ones(width, width, dtype=torch.bool).tril()
         past = self.valid[rows][:, None, :].expand(-1, width, -1)  # (B, W, columns)
         own = (causal & fresh[:, None, :]) | torch.eye(width, dtype=torch.bool)  # padding sees itself: no empty softmax
         position = self.length[rows][:, None] + torch.arange(width)
-        hidden = self._forward(ids, position, torch.cat([past, own], dim=2), cache)
+        hidden = continued(self.lm.model, ids, position, torch.cat([past, own], dim=2), cache)
         self.hidden[rows] = hidden[torch.arange(len(chunks)), size - 1]
 
     @torch.inference_mode()
-    def write(self, rngs: Sequence[Sequence[np.random.Generator]], temperature: float) -> list[list[tuple[list[int], float]]]:
-        """Samples actions after every row without keeping them: rngs[row][stream] draws one action each.
+    def write(self, rngs: Sequence[np.random.Generator], temperature: float) -> list[tuple[list[int], float]]:
+        """Samples one action after every row without keeping it.
 
-        All streams of a row share its cache; each sees the row's past and its own tokens.
+        Args:
+            rngs: one generator per row.
 
         Returns:
-            For each row and stream, token ids (end marker included unless cut by the cap) and their log-probability.
+            For each row token ids (end marker included unless cut by the cap) and their log-probability.
         """
-        rows, streams, columns = len(rngs), len(rngs[0]), self.valid.shape[1]
-        ids: list[list[int]] = [[] for _ in range(rows * streams)]
-        total = np.zeros(rows * streams)
-        alive = np.ones(rows * streams, dtype=bool)
-        hidden = self.hidden[:, None].expand(-1, streams, -1)
-        flat = [rng for row in rngs for rng in row]
+        columns = self.valid.shape[1]
+        ids: list[list[int]] = [[] for _ in rngs]
+        total = np.zeros(len(rngs))
+        alive = np.ones(len(rngs), dtype=bool)
+        hidden = self.hidden  # (B, d)
         for depth in range(MAX_ACTION_TOKENS):
-            logits = self.lm.model.lm_head(hidden).flatten(0, 1)  # (B * streams, V)
-            first = torch.full((rows * streams,), depth == 0)
-            logp = sampling_log_probs(logits, temperature, first).double().numpy()
-            token = _draw(logp, flat, alive)
-            total[alive] += logp[np.arange(len(flat)), token][alive]
-            for k in np.flatnonzero(alive):
-                ids[k].append(int(token[k]))
+            first = torch.full((len(rngs),), depth == 0)
+            logp = sampling_log_probs(self.lm.model.lm_head(hidden), temperature, first).double().numpy()  # (B, V)
+            token = draw_tokens(logp, rngs, alive)
+            total[alive] += logp[alive, token[alive]]
+            for row in np.flatnonzero(alive):
+                ids[row].append(int(token[row]))
             alive &= token != END
             if not alive.any() or depth == MAX_ACTION_TOKENS - 1:
                 break
-            own = torch.eye(streams, dtype=torch.bool).repeat(1, depth + 1)  # (streams, streams * written)
-            mask = torch.cat(
-                [self.valid[:, None, :].expand(-1, streams, -1), own[None].expand(rows, -1, -1)], dim=2
-            )
-            position = (self.length + depth)[:, None].expand(-1, streams)
-            hidden = self._forward(torch.from_numpy(token).view(rows, streams), position, mask, self.cache)
+            own = torch.ones(len(rngs), depth + 1, dtype=torch.bool)  # everything this row has written itself
+            mask = torch.cat([self.valid, own], dim=1)[:, None]  # (B, 1, columns + written)
+            position = (self.length + depth)[:, None]
+            hidden = continued(self.lm.model, torch.from_numpy(token)[:, None], position, mask, self.cache)[:, 0]
         self._crop(columns)
-        result = list(zip(ids, total.tolist(), strict=True))
-        return [result[r * streams : (r + 1) * streams] for r in range(rows)]
+        return list(zip(ids, total.tolist(), strict=True))
 
     @torch.inference_mode()
     def score(self, row: int, tokens: Sequence[int], temperature: float) -> float:
@@ -297,13 +204,10 @@ class KeyValueBatch:
         if len(tokens) > 1:
             width = len(tokens) - 1
             own = torch.ones(width, width, dtype=torch.bool).tril()
-            mask = torch.cat([self.valid[row].expand(width, columns), own], dim=1)[None, None]
+            mask = torch.cat([self.valid[row].expand(width, columns), own], dim=1)[None]
             position = (self.length[row] + torch.arange(width))[None]
-            cache = DynamicCache(ddp_cache_data=past)
-            out = self.lm.model.base_model(
-                input_ids=ids, position_ids=position, attention_mask=mask, past_key_values=cache, use_cache=True
-            )
-            hidden = torch.cat([hidden, out.last_hidden_state], dim=1)
+            fresh = continued(self.lm.model, ids, position, mask, DynamicCache(ddp_cache_data=past))
+            hidden = torch.cat([hidden, fresh], dim=1)
         first = torch.arange(len(tokens)) == 0
         logp = sampling_log_probs(self.lm.model.lm_head(hidden)[0], temperature, first)
         return float(logp.gather(-1, torch.tensor(tokens)[:, None]).double().sum())
@@ -313,18 +217,6 @@ class KeyValueBatch:
         index = torch.tensor(rows, dtype=torch.long)
         self.valid, self.length, self.hidden = self.valid[index], self.length[index], self.hidden[index]
         self.cache = selected_rows(self.cache, index)
-
-    def _forward(self, ids: torch.Tensor, position: torch.Tensor, mask: torch.Tensor, cache: Cache) -> torch.Tensor:
-        """(B, W, d) hidden states; appends W columns to the cache. mask: (B, W, columns + W), True = attend."""
-        additive = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)  # once, not in every layer
-        out = self.lm.model.base_model(
-            input_ids=ids,
-            position_ids=position,
-            attention_mask=additive[:, None],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        return out.last_hidden_state
 
     def _crop(self, columns: int) -> None:
         for layer in self.cache.layers:
@@ -342,7 +234,7 @@ class KeyValueBatch:
         self.valid = torch.arange(width) < self.length[:, None]
 
 
-def _draw(logp: np.ndarray, rngs: Sequence[np.random.Generator | None], alive: np.ndarray) -> np.ndarray:
+def draw_tokens(logp: np.ndarray, rngs: Sequence[np.random.Generator | None], alive: np.ndarray) -> np.ndarray:
     """(N,) tokens by inversion, one uniform of its own generator per live row; END for the others."""
     uniform = np.array([rng.random() if a else 0.0 for rng, a in zip(rngs, alive, strict=True)])
     cumulative = np.cumsum(np.exp(logp), axis=1)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bench.agents.language_model import KeyValueBatch, LanguageModel, Place, sample_at
+from bench.agents.language_model import KeyValueBatch, LanguageModel
+from bench.agents.next_actions import Place, sample_at
 from bench.agents.transcript import END
 from bench.data import Trajectory
 from bench.policy import Decision
@@ -130,8 +131,8 @@ class LMSession:
         for row in self.live:
             self.seen[row].append(observations[row])
         self.batch.read([self.pending[row] + transcript.turn(observations[row]) for row in self.live])
-        written = self.batch.write([[self.rngs[row]] for row in self.live], self.policy.temperature)
-        for row, [(tokens, logp)] in zip(self.live, written, strict=True):
+        written = self.batch.write([self.rngs[row] for row in self.live], self.policy.temperature)
+        for row, (tokens, logp) in zip(self.live, written, strict=True):
             decisions[row] = decision = self._decide(row, tuple(tokens), logp)
             self.pending[row] = _closed(decision.tokens)
         return decisions
