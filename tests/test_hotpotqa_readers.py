@@ -20,7 +20,7 @@ from bench.formats.building import DUPLICATE
 from bench.formats.files import members
 from bench.formats.log import Import
 from bench.importing import Format, import_log, read_any
-from tasks.hotpotqa import logged
+from tasks.hotpotqa import agent_files, logged
 from tasks.hotpotqa.answers import exact_match
 from tasks.hotpotqa.react_text import after_examples, outcome, parse_text, without_outcome
 from tasks.hotpotqa.readers import reflexion
@@ -190,7 +190,7 @@ def test_agents_are_told_apart_by_folder(tmp_path: Path) -> None:
         (tmp_path / folder / "easy.jsonl").write_bytes(FILES["bolaa"].read_bytes())
     assert {t.logger for t in read_any(tmp_path, None).episodes} == {"cold/easy", "hot/2/easy"}
     names = ["x/logs.tar.xz:a/b/one.jsonl.gz", "x/logs.tar.xz:a/two.v2.json"]
-    assert list(logged.loggers_by_file(names).values()) == ["b/one", "two.v2"]
+    assert list(agent_files.loggers_by_file(names).values()) == ["b/one", "two.v2"]
 
 
 DAMAGE = [

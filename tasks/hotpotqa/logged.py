@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from bench.data import Step, Trajectory
@@ -18,7 +16,6 @@ NO_STEP = "crashed before its first step"
 CRASHED = "crashed: the log says that an error ended it (an error of the harness, not a failure of the agent)"
 NO_OUTCOME = "no outcome: neither a reward nor an answer to compare with"
 Measure = Literal["em", "f1"]
-_IN_ARCHIVE = re.compile(r"^.*\.(?:tar(?:\.\w+)?|tgz):")
 _NAMES = {"em": "exact match", "f1": "F1"}
 
 
@@ -112,13 +109,3 @@ def number(value: Any, name: str, where: str) -> float:
     if isinstance(value, (bool, int, float)) and 0 <= value <= 1:
         return float(value)
     raise DataError(f"{where}: {name} {value!r} is not a number between 0 and 1.")
-
-
-def loggers_by_file(names: list[str]) -> dict[str, str]:
-    """A name of the agent behind each file: the path below what all of them share, without its suffix."""
-    paths = {name: PurePosixPath(Path(_IN_ARCHIVE.sub("", name.removesuffix(".gz"))).as_posix()) for name in names}
-    folders = [path.parent.parts for path in paths.values()]
-    shared = 0
-    while folders and all(len(f) > shared and f[shared] == folders[0][shared] for f in folders):
-        shared += 1
-    return {name: str(PurePosixPath(*path.parts[shared:]).with_suffix("")) for name, path in paths.items()}

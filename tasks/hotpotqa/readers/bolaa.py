@@ -10,13 +10,14 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench.formats.files import heads, members
 from bench.formats.json_text import checked, documents
 from bench.formats.log import Import
-from tasks.hotpotqa.logged import CRASHED, AnswerLog, loggers_by_file
+from tasks.hotpotqa.agent_files import AgentFiles, json_with
+from tasks.hotpotqa.logged import CRASHED, AnswerLog
 from tasks.hotpotqa.react_text import after_examples, parse_text
 
-_KEYS = (b'"question"', b'"answer"', b'"correct"', b'"reward"', b'"halted"', b'"error"', b'"prompt"')
+FILES = AgentFiles(json_with(b"{", b"question", b"answer", b"correct", b"reward", b"halted", b"error", b"prompt"))
+sniff = FILES.sniff
 
 
 class _Row(BaseModel):
@@ -31,16 +32,6 @@ class _Row(BaseModel):
     prompt: str
 
 
-def fits(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of such a log."""
-    return head.lstrip()[:1] == b"{" and all(key in head for key in _KEYS)
-
-
-def sniff(path: Path) -> bool:
-    """Whether `path` holds such logs."""
-    return any(fits(head) for _, head in heads(path))
-
-
 def read(path: Path) -> Import:
     """Reads them; each file is an agent.
 
@@ -48,11 +39,7 @@ def read(path: Path) -> Import:
         DataError: naming file and line.
     """
     log = AnswerLog("BOLAA JSON lines", "f1", "few-shot episodes of the prompt are not read as steps")
-    loggers = loggers_by_file([name for name, head in heads(path) if fits(head)])
-    for member in members(path):
-        if member.name not in loggers:
-            log.builder.pass_over(member.name)
-            continue
+    for member, logger in FILES.read(path, log.builder):
         for where, value in documents(member):
             row = checked(_Row, value, where)
             if row.error:
@@ -60,5 +47,5 @@ def read(path: Path) -> Import:
                 continue
             episode = parse_text(after_examples(row.prompt))
             metadata = {"success": row.correct, "halted": row.halted}
-            log.add(episode, loggers[member.name], row.reward, row.answer, row.halted, metadata)
+            log.add(episode, logger, row.reward, row.answer, row.halted, metadata)
     return log.log()

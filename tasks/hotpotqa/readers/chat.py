@@ -14,11 +14,12 @@ from typing import Any
 
 from bench.errors import DataError
 from bench.formats.chat import messages_of
-from bench.formats.files import Member, heads, members
+from bench.formats.files import Member
 from bench.formats.json_text import decoded, documents
 from bench.formats.log import Import
+from tasks.hotpotqa.agent_files import AgentFiles
 from tasks.hotpotqa.answers import f1
-from tasks.hotpotqa.logged import CRASHED, AnswerLog, loggers_by_file, number
+from tasks.hotpotqa.logged import CRASHED, AnswerLog, number
 from tasks.hotpotqa.react_text import Transcript, after_examples, outcome, parse_messages, parse_text, split_questions
 from tasks.hotpotqa.readers import bolaa, fireact
 
@@ -38,14 +39,14 @@ def _is_json(head: bytes) -> bool:
 
 
 def _fits(head: bytes) -> bool:
-    if not _ACTION.search(head) or any(mark in head for mark in _OTHERS) or bolaa.fits(head) or fireact.fits(head):
+    another = any(mark in head for mark in _OTHERS) or bolaa.FILES.fits(head) or fireact.FILES.fits(head)
+    if another or not _ACTION.search(head):
         return False
     return _CHAT.search(head) is not None if _is_json(head) else _PLAIN.search(head) is not None
 
 
-def sniff(path: Path) -> bool:
-    """Whether `path` holds such logs."""
-    return any(_fits(head) for _, head in heads(path))
+FILES = AgentFiles(_fits)
+sniff = FILES.sniff
 
 
 def read(path: Path) -> Import:
@@ -60,11 +61,7 @@ def read(path: Path) -> Import:
         "rewards are as recorded: reward, else F1, exact match or what the last observation says (metadata.outcome)",
         "few-shot episodes are not read as steps",
     )
-    loggers = loggers_by_file([name for name, head in heads(path) if _fits(head)])
-    for member in members(path):
-        if member.name not in loggers:
-            log.builder.pass_over(member.name)
-            continue
+    for member, logger in FILES.read(path, log.builder):
         for where, record, episode in _episodes(member):
             if record.get("error"):
                 log.builder.drop(CRASHED)
@@ -73,7 +70,7 @@ def read(path: Path) -> Import:
             reward, source = _outcome(record, episode, answer, where)
             named = (record[key] for key in ("model", "agent", "policy") if isinstance(record.get(key), str))
             halted = any(record.get(key) is True for key in ("halted", "truncated"))
-            log.add(episode, next(named, loggers[member.name]), reward, answer, halted, {"outcome": source})
+            log.add(episode, next(named, logger), reward, answer, halted, {"outcome": source})
     return log.log()
 
 

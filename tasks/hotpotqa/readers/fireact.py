@@ -13,14 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench.errors import DataError
 from bench.formats.chat import messages_of
-from bench.formats.files import heads, members
 from bench.formats.json_text import checked, documents
 from bench.formats.log import Import
-from tasks.hotpotqa.logged import AnswerLog, loggers_by_file
+from tasks.hotpotqa.agent_files import AgentFiles, json_with
+from tasks.hotpotqa.logged import AnswerLog
 from tasks.hotpotqa.react_text import Transcript, parse_messages, parse_text
 
 _MARK = re.compile(rb'^\s*\{\s*"[^"]*":\s*\{\s*"reward":')
-_KEYS = (b'"em"', b'"f1"', b'"gt"', b'"pred"', b'"traj"')
+_has_keys = json_with(b"{", b"em", b"f1", b"gt", b"pred", b"traj")
+FILES = AgentFiles(lambda head: _MARK.match(head) is not None and _has_keys(head))
+sniff = FILES.sniff
 _ALPACA = re.compile(r"^.*?### Instruction:\s*(.*?)\s*### Response:\s*", re.S)
 _ACTION = re.compile(r"^Action:", re.M)
 
@@ -36,16 +38,6 @@ class _Row(BaseModel):
     traj: str | list[dict[str, Any]]
 
 
-def fits(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of such a log."""
-    return _MARK.match(head) is not None and all(key in head for key in _KEYS)
-
-
-def sniff(path: Path) -> bool:
-    """Whether `path` holds such logs."""
-    return any(fits(head) for _, head in heads(path))
-
-
 def read(path: Path) -> Import:
     """Reads them; each file is an agent.
 
@@ -53,19 +45,15 @@ def read(path: Path) -> Import:
         DataError: naming file, line and question.
     """
     log = AnswerLog("FireAct trajectories", "em")
-    loggers = loggers_by_file([name for name, head in heads(path) if fits(head)])
     several = 0
-    for member in members(path):
-        if member.name not in loggers:
-            log.builder.pass_over(member.name)
-            continue
+    for member, logger in FILES.read(path, log.builder):
         for where, value in documents(member):
             for index, raw in _rows(value, where):
                 row = checked(_Row, raw, f"{where}, question {index!r}")
                 episode = _episode(row, f"{where}, question {index!r}")
                 several += sum(len(_ACTION.findall(turn.written)) > 1 for turn in episode.turns)
                 metadata = {"success": row.em, "recorded_f1": row.f1, "index": index}
-                log.add(episode, loggers[member.name], float(row.reward), row.gt, metadata=metadata)
+                log.add(episode, logger, float(row.reward), row.gt, metadata=metadata)
     if several:
         log.builder.notes.append(f"{several} turns hold several actions; the log does not say which was carried out")
     return log.log()

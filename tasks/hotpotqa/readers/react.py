@@ -12,13 +12,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from bench.errors import DataError
-from bench.formats.files import heads, members
 from bench.formats.json_text import checked, documents
 from bench.formats.log import Import
-from tasks.hotpotqa.logged import AnswerLog, loggers_by_file
+from tasks.hotpotqa.agent_files import AgentFiles, json_with
+from tasks.hotpotqa.logged import AnswerLog
 from tasks.hotpotqa.react_text import Transcript, Turn, command_in, parse_text
 
-_KEYS = (b'"observations"', b'"actions"', b'"reward"')
+FILES = AgentFiles(json_with(b"[", b"observations", b"actions", b"reward"))
+sniff = FILES.sniff
 _FORCED = "finish[]"
 
 
@@ -36,16 +37,6 @@ class _Row(BaseModel):
     question_idx: int | None = None
 
 
-def fits(head: bytes) -> bool:
-    """Whether the first bytes of a file are those of such a log."""
-    return head.lstrip()[:1] == b"[" and all(key in head for key in _KEYS)
-
-
-def sniff(path: Path) -> bool:
-    """Whether `path` holds such logs."""
-    return any(fits(head) for _, head in heads(path))
-
-
 def read(path: Path) -> Import:
     """Reads them; each file is an agent.
 
@@ -53,14 +44,10 @@ def read(path: Path) -> Import:
         DataError: naming file, line and record.
     """
     log = AnswerLog("ReAct LoggingWrapper", "em", "the format has no thoughts: actions are commands")
-    loggers = loggers_by_file([name for name, head in heads(path) if fits(head)])
-    for member in members(path):
-        if member.name not in loggers:
-            log.builder.pass_over(member.name)
-            continue
+    for member, logger in FILES.read(path, log.builder):
         for where, value in documents(member):
             for number, raw in enumerate(value if isinstance(value, list) else [value]):
-                _add(log, raw, loggers[member.name], f"{where}, record {number}")
+                _add(log, raw, logger, f"{where}, record {number}")
     return log.log()
 
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import DataError
-from bench.formats.files import Member, heads, members
+from bench.formats.files import Member
 from bench.formats.json_text import decoded
 from bench.formats.log import Import
-from tasks.hotpotqa.logged import AnswerLog, loggers_by_file
+from tasks.hotpotqa.agent_files import AgentFiles
+from tasks.hotpotqa.logged import AnswerLog
 from tasks.hotpotqa.react_text import Transcript, parse_text
 
 REPRINT = "reprint of an episode solved in an earlier trial (it was not played again)"
@@ -24,6 +25,8 @@ _MARK = re.compile(rb"^BEGIN TRIAL \d+\s*\nTrial summary: Correct: \d+", re.M)
 _TRIAL = re.compile(r"^BEGIN TRIAL (\d+)[ \t]*$", re.M)
 _SECTION = re.compile(r"^-+ BEGIN (CORRECT|INCORRECT|HALTED) AGENTS -+[ \t]*$", re.M)
 _ANSWER = re.compile(r"^Correct answer:[ \t]*(.*)$", re.M)
+FILES = AgentFiles(lambda head: _MARK.search(head) is not None)
+sniff = FILES.sniff
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,6 @@ class _Block:
     text: str
     answer: str
     where: str
-
-
-def sniff(path: Path) -> bool:
-    """Whether `path` holds such logs."""
-    return any(_MARK.search(head) for _, head in heads(path))
 
 
 def read(path: Path) -> Import:
@@ -54,12 +52,8 @@ def read(path: Path) -> Import:
         "the outcome is the section: correct 1, incorrect and halted 0; halted episodes are truncated",
         "trials after the first hold only questions that failed before: no fair sample of the questions",
     )
-    loggers = loggers_by_file([name for name, head in heads(path) if _MARK.search(head)])
-    for member in members(path):
-        if member.name in loggers:
-            _read_file(log, member, loggers[member.name])
-        else:
-            log.builder.pass_over(member.name)
+    for member, logger in FILES.read(path, log.builder):
+        _read_file(log, member, logger)
     return log.log()
 
 
