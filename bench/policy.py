@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -49,6 +49,22 @@ class PolicySession(Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class SoftObservation:
+    """An observation that a white-box agent reads as vectors instead of words.
+
+    Attributes:
+        text: the nearest words, for whatever else looks at an observation (lists of actions to explore, records).
+        vectors: (K, d) tensor in the place of token embeddings.
+    """
+
+    text: str
+    vectors: Any
+
+
+Observation = str | SoftObservation
+
+
 @runtime_checkable
 class Policy(Protocol):
     """An agent. Text in, text out; log-probabilities are of what it really samples from."""
@@ -71,6 +87,24 @@ class Policy(Protocol):
 
     def start(self, goals: Sequence[str], seeds: Sequence[int]) -> PolicySession:
         """Begins one episode per goal. An episode's actions depend on its own seed only, not on its batch."""
+
+
+class WhiteBoxPolicy(Policy, Protocol):
+    """An agent whose inside is open: a capability that is tested for with `opened`, never assumed.
+
+    Attributes:
+        white_box: its embedding table and differentiable log-probabilities (`bench.agents.white_box.WhiteBox`).
+
+    Its sessions read `SoftObservation` too, and offer `lookahead()`: a context in which the next turn is tried out.
+    """
+
+    white_box: Any
+
+
+def opened(policy: Policy) -> WhiteBoxPolicy | None:
+    """The white-box agent behind a policy, or None. A recorded policy is opened by loading its model."""
+    inner = getattr(policy, "live", policy)
+    return inner if hasattr(inner, "white_box") else None
 
 
 def log_prob(policy: Policy, contexts: Sequence[Context], actions: Sequence[str]) -> np.ndarray:

@@ -52,20 +52,21 @@ def growing_cache() -> Cache:
 
 
 def continued(
-    model: PreTrainedModel, ids: torch.Tensor, position: torch.Tensor, mask: torch.Tensor, cache: Cache
+    model: PreTrainedModel, inputs: torch.Tensor, position: torch.Tensor, mask: torch.Tensor, cache: Cache
 ) -> torch.Tensor:
     """Reads W more tokens of every row; the cache grows by as many columns.
 
     Args:
-        ids: (B, W). position: (B, W) place of each in its own text.
+        inputs: (B, W) ids or (B, W, d) embeddings. position: (B, W) place of each in its own text.
         mask: (B, W, columns + W), True where a token may look.
 
     Returns:
         (B, W, d) hidden states.
     """
     additive = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)  # once, not in every layer
+    given = {"inputs_embeds" if inputs.is_floating_point() else "input_ids": inputs}
     out = model.base_model(
-        input_ids=ids, position_ids=position, attention_mask=additive[:, None], past_key_values=cache, use_cache=True
+        **given, position_ids=position, attention_mask=additive[:, None], past_key_values=cache, use_cache=True
     )
     return out.last_hidden_state
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, Cache, DynamicCache
 
 from bench.agents.cache import continued, growing_cache, selected_rows, with_new_columns
@@ -123,8 +125,8 @@ class KeyValueBatch:
         self.hidden = torch.zeros(rows, lm.model.config.hidden_size)  # state after the last real token of each row
 
     @torch.inference_mode()
-    def read(self, chunks: Sequence[Sequence[int]]) -> None:
-        """Appends one (possibly empty) chunk of tokens to every row.
+    def read(self, chunks: Sequence[Sequence[int] | torch.Tensor]) -> None:
+        """Appends one (possibly empty) chunk to every row: token ids, or (L, d) embeddings.
 
         Chunks of similar length go through the model together: a short answer is not padded to a long description.
         """
@@ -149,18 +151,38 @@ class KeyValueBatch:
         self.length = self.length + size
         self._squeeze()
 
-    def _read_group(self, cache: Cache, rows: list[int], chunks: Sequence[Sequence[int]]) -> None:
+    def _read_group(self, cache: Cache, rows: list[int], chunks: Sequence[Sequence[int] | torch.Tensor]) -> None:
         """Appends non-empty chunks to some rows of the batch, whose keys and values are in `cache`."""
         size = torch.tensor([len(c) for c in chunks])
-        ids = padded(chunks)
-        width = ids.shape[1]
+        inputs = self._inputs(chunks)
+        width = inputs.shape[1]
         fresh = torch.arange(width) < size[:, None]  # (B, W)
         causal = torch.ones(width, width, dtype=torch.bool).tril()
         past = self.valid[rows][:, None, :].expand(-1, width, -1)  # (B, W, columns)
         own = (causal & fresh[:, None, :]) | torch.eye(width, dtype=torch.bool)  # padding sees itself: no empty softmax
         position = self.length[rows][:, None] + torch.arange(width)
-        hidden = continued(self.lm.model, ids, position, torch.cat([past, own], dim=2), cache)
+        hidden = continued(self.lm.model, inputs, position, torch.cat([past, own], dim=2), cache)
         self.hidden[rows] = hidden[torch.arange(len(chunks)), size - 1]
+
+    def _inputs(self, chunks: Sequence[Sequence[int] | torch.Tensor]) -> torch.Tensor:
+        """(B, W) padded ids, or (B, W, d) embeddings where any chunk is made of them."""
+        if not any(isinstance(c, torch.Tensor) for c in chunks):
+            return padded(chunks)
+        table = self.lm.model.get_input_embeddings()
+        rows = [c if isinstance(c, torch.Tensor) else table(torch.tensor(c)) for c in chunks]
+        return pad_sequence(rows, batch_first=True)
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is read inside is forgotten at the end."""
+        cache, valid, length, hidden = self.cache, self.valid, self.length, self.hidden.clone()
+        held = [(layer.keys, layer.values) for layer in cache.layers]
+        try:
+            yield
+        finally:
+            self.cache, self.valid, self.length, self.hidden = cache, valid, length, hidden
+            for layer, (keys, values) in zip(cache.layers, held, strict=True):
+                layer.keys, layer.values = keys, values
 
     @torch.inference_mode()
     def write(self, rngs: Sequence[np.random.Generator], temperature: float) -> list[tuple[list[int], float]]:

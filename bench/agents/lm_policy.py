@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
 
 import numpy as np
+import torch
 
 from bench.agents.language_model import KeyValueBatch, LanguageModel
 from bench.agents.next_actions import Place, sample_at
-from bench.agents.transcript import END
+from bench.agents.transcript import ACT, OBS, closed
+from bench.agents.white_box import Lookahead, WhiteBox, ahead_generators, lookahead
 from bench.data import Trajectory
-from bench.policy import Decision
+from bench.policy import Decision, Observation, SoftObservation
 from bench.rng import rng_for
 
 Explore = Callable[[str, Sequence[str]], Sequence[str]]
@@ -51,12 +55,12 @@ class LMPolicy:
             return model_logp
         seen = [s.observation for s in trajectory.steps]
         uniform = [
-            self._uniform_logp(trajectory.goal, seen[: t + 1], step.action, step.action_tokens)
+            self.uniform_log_prob(trajectory.goal, seen[: t + 1], step.action, step.action_tokens)
             for t, step in enumerate(trajectory.steps)
         ]
         return np.logaddexp(_log(1 - self.epsilon) + model_logp, _log(self.epsilon) + np.array(uniform))
 
-    def _uniform_logp(self, goal: str, seen: Sequence[str], action: str, tokens: Sequence[int] | None) -> float:
+    def uniform_log_prob(self, goal: str, seen: Sequence[str], action: str, tokens: Sequence[int] | None) -> float:
         """Log-probability of these tokens under the uniform part, which writes canonical tokens only."""
         options = self.explore(goal, seen)
         canonical = self.lm.transcript.action(action)
@@ -101,6 +105,11 @@ class LMPolicy:
             )
         return [[final[node] for node in mine] for mine in owner]
 
+    @cached_property
+    def white_box(self) -> WhiteBox:
+        """See `WhiteBoxPolicy`."""
+        return WhiteBox(self.lm)
+
     def start(self, goals: Sequence[str], seeds: Sequence[int]) -> LMSession:
         """See `Policy`."""
         return LMSession(self, goals, seeds)
@@ -113,13 +122,14 @@ class LMSession:
         self.policy = policy
         self.goals = list(goals)
         self.rngs = [np.random.default_rng(s) for s in seeds]
+        self.ahead = ahead_generators(seeds)
         self.seen: list[list[str]] = [[] for _ in goals]
         self.live = list(range(len(goals)))
         self.pending: list[tuple[int, ...]] = [policy.lm.transcript.opening(g) for g in goals]
         self.batch = KeyValueBatch(policy.lm, len(goals))
 
-    def step(self, observations: Sequence[str | None]) -> list[Decision | None]:
-        """See `PolicySession`."""
+    def step(self, observations: Sequence[Observation | None]) -> list[Decision | None]:
+        """See `PolicySession`; soft observations are read as the vectors they are."""
         still = [k for k, row in enumerate(self.live) if observations[row] is not None]
         if len(still) < len(self.live):
             self.batch.keep(still)
@@ -127,15 +137,27 @@ class LMSession:
         decisions: list[Decision | None] = [None] * len(self.goals)
         if not self.live:
             return decisions
-        transcript = self.policy.lm.transcript
         for row in self.live:
-            self.seen[row].append(observations[row])
-        self.batch.read([self.pending[row] + transcript.turn(observations[row]) for row in self.live])
+            shown = observations[row]
+            self.seen[row].append(shown.text if isinstance(shown, SoftObservation) else shown)
+        self.batch.read([self._chunk(row, observations[row]) for row in self.live])
         written = self.batch.write([self.rngs[row] for row in self.live], self.policy.temperature)
         for row, (tokens, logp) in zip(self.live, written, strict=True):
             decisions[row] = decision = self._decide(row, tuple(tokens), logp)
-            self.pending[row] = _closed(decision.tokens)
+            self.pending[row] = closed(decision.tokens)
         return decisions
+
+    def lookahead(self) -> AbstractContextManager[Lookahead]:
+        """See `WhiteBoxPolicy`."""
+        return lookahead(self)
+
+    def _chunk(self, row: int, shown: Observation) -> Sequence[int] | torch.Tensor:
+        """What is read before the next action: token ids, or (L, d) embeddings."""
+        if not isinstance(shown, SoftObservation):
+            return self.pending[row] + self.policy.lm.transcript.turn(shown)
+        table = self.policy.lm.model.get_input_embeddings()
+        before, after = torch.tensor([*self.pending[row], OBS]), torch.tensor([ACT])
+        return torch.cat([table(before), shown.vectors, table(after)]).detach()
 
     def _decide(self, row: int, tokens: tuple[int, ...], model_logp: float) -> Decision:
         """Applies the exploration part of the mixture to what the model wrote."""
@@ -149,7 +171,7 @@ class LMSession:
             tokens = transcript.action(text)
             model_logp = self._model_logp(row, tokens)
         text = transcript.decode(tokens)
-        uniform = policy._uniform_logp(goal, seen, text, tokens)
+        uniform = policy.uniform_log_prob(goal, seen, text, tokens)
         logp = np.logaddexp(_log(1 - policy.epsilon) + model_logp, _log(policy.epsilon) + uniform)
         return Decision(text, float(logp), tokens)
 
@@ -175,11 +197,6 @@ def _places(trajectories: Sequence[Trajectory]) -> tuple[list[list[int]], list[t
             path = (hash(path), step.action, step.action_tokens)
         owner.append(mine)
     return owner, representative
-
-
-def _closed(tokens: Sequence[int]) -> tuple[int, ...]:
-    """Tokens as they stand in the transcript: a cut action gets the end marker the policy did not write."""
-    return tuple(tokens) if tokens[-1] == END else (*tokens, END)
 
 
 def _log(x: float) -> float:

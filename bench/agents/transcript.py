@@ -101,7 +101,10 @@ class Transcript:
             ids += self.turn(step.observation)
             tokens = step.action_tokens if step.action_tokens is not None else self.action(step.action)
             spans.append((len(ids), len(ids) + len(tokens)))
-            ids += tokens
-            if tokens[-1] != END:  # cut by the length cap: the transcript closes it, the policy did not
-                ids.append(END)
+            ids += closed(tokens)
         return EncodedEpisode(ids, spans)
+
+
+def closed(tokens: Sequence[int]) -> tuple[int, ...]:
+    """An action's tokens as they stand in the transcript: one cut by the length cap gets the end marker it did not write."""
+    return tuple(tokens) if tokens[-1] == END else (*tokens, END)

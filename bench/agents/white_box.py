@@ -1,0 +1,162 @@
+"""What a white-box agent opens: observations read as vectors, its log-probabilities under them, and their gradient.
+
+Soft tokens (Lester et al. 2021, arXiv 2104.08691) stand where the words of an observation would: the transcript is
+`<obs> K vectors <act> action <end>`. Weights stay as they are; gradients reach the vectors only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from bench.agents.cache import continued
+from bench.agents.language_model import LanguageModel, padded, sampling_log_probs
+from bench.agents.transcript import ACT, OBS, closed
+from bench.data import Trajectory
+
+if TYPE_CHECKING:
+    from bench.agents.lm_policy import LMSession
+
+
+class WhiteBox:
+    """A language model with its embedding table open.
+
+    Args:
+        lm: its weights are never changed, and need no gradient.
+    """
+
+    def __init__(self, lm: LanguageModel):
+        self.lm = lm
+        lm.model.requires_grad_(False)
+
+    @property
+    def size(self) -> int:
+        """d, of one token's embedding."""
+        return self.lm.model.config.hidden_size
+
+    @property
+    def identity(self) -> str:
+        """16 hex digits that change with the weights: what an adapter was made for."""
+        digest = hashlib.sha256()
+        for name, weight in sorted(self.lm.model.state_dict().items()):
+            digest.update(name.encode() + weight.numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    def mean_embeddings(self, texts: Sequence[str]) -> Tensor:
+        """(N, d) mean embedding of the tokens of each text, cut as a transcript cuts it; 0 for an empty one."""
+        table, limit = self.lm.model.get_input_embeddings().weight, self.lm.transcript.max_observation_tokens
+        rows = [self.lm.transcript.encode(text)[:limit] for text in texts]
+        return torch.stack([table[list(row)].mean(dim=0) if row else torch.zeros(self.size) for row in rows])
+
+    def action_states(self, trajectories: Sequence[Trajectory], soft: Sequence[Tensor] | None = None) -> Tensor:
+        """Hidden states that predict the tokens of every logged action, end markers included.
+
+        Args:
+            soft: for each trajectory (T, K, d) vectors; those of the first turn are not used, its text is read. None:
+                every observation is read as text.
+
+        Returns:
+            (A, d) states, trajectory by trajectory; differentiable in `soft`.
+        """
+        rows = [self._row(t, None if soft is None else soft[i]) for i, t in enumerate(trajectories)]
+        width = max(len(x) for x, _ in rows)
+        inputs = torch.stack([torch.cat([x, x.new_zeros(width - len(x), self.size)]) for x, _ in rows])
+        hidden = self.lm.model.base_model(inputs_embeds=inputs, use_cache=False).last_hidden_state
+        return torch.cat([hidden[i, torch.tensor(places) - 1] for i, (_, places) in enumerate(rows)])
+
+    def logits(self, states: Tensor) -> Tensor:
+        """(A, V) next-token logits of hidden states."""
+        return self.lm.model.lm_head(states)
+
+    def _row(self, trajectory: Trajectory, soft: Tensor | None) -> tuple[Tensor, list[int]]:
+        """(L, d) embeddings of an episode, and the places of its action tokens."""
+        transcript, table = self.lm.transcript, self.lm.model.get_input_embeddings()
+        parts: list[Tensor] = []
+        places: list[int] = []
+        length, tokens = 0, list(transcript.opening(trajectory.goal))
+        for t, step in enumerate(trajectory.steps):
+            if soft is None or t == 0:
+                parts.append(table(torch.tensor([*tokens, *transcript.turn(step.observation)])))
+            else:
+                parts += [table(torch.tensor([*tokens, OBS])), soft[t], table(torch.tensor([ACT]))]
+            length = sum(map(len, parts))
+            tokens = step.action_tokens if step.action_tokens is not None else transcript.action(step.action)
+            places += range(length, length + len(tokens))
+            tokens = closed(tokens)
+        parts.append(table(torch.tensor(tokens)))
+        return torch.cat(parts), places
+
+
+class Lookahead:
+    """The next turn of every live episode of a session, tried out and forgotten: what would the agent do, shown this?
+
+    Actions tried are written by the model, without the uniform part of a mixture: only they depend on what is shown.
+    """
+
+    def __init__(self, session: LMSession):
+        self.session, self.batch = session, session.batch
+        self.policy = session.policy
+
+    def propose(self, vectors: Tensor) -> list[tuple[int, ...]]:
+        """Tokens of one sampled action per live episode after (B, K, d) vectors."""
+        table = self.policy.lm.model.get_input_embeddings()
+        act = table(torch.tensor([ACT]))
+        rngs = [self.session.ahead[row] for row in self.session.live]
+        with self.batch.aside():
+            self.batch.read([torch.cat([x, act]) for x in vectors.detach()])
+            return [tuple(tokens) for tokens, _ in self.batch.write(rngs, self.policy.temperature)]
+
+    def log_prob(self, vectors: Tensor, actions: Sequence[tuple[int, ...]]) -> Tensor:
+        """(B,) log-probability of an action after (B, K, d) vectors, under the mixture; differentiable in the vectors."""
+        batch, model = self.batch, self.policy.lm.model
+        soft = vectors.shape[1]
+        size = torch.tensor([len(a) for a in actions])
+        tail = padded([(ACT, *a[:-1]) for a in actions])  # (B, W)
+        inputs = torch.cat([vectors, model.get_input_embeddings()(tail)], dim=1)
+        width = inputs.shape[1]
+        causal = torch.ones(width, width, dtype=torch.bool).tril().expand(len(actions), -1, -1)
+        past = batch.valid[:, None, :].expand(-1, width, -1)
+        position = batch.length[:, None] + torch.arange(width)
+        kept = DynamicCache(ddp_cache_data=[(layer.keys, layer.values) for layer in batch.cache.layers])
+        hidden = continued(model, inputs, position, torch.cat([past, causal], dim=2), kept)[:, soft:]  # (B, W, d)
+        real = torch.arange(tail.shape[1]) < size[:, None]
+        first = torch.zeros_like(real)
+        first[:, 0] = True
+        logp = sampling_log_probs(model.lm_head(hidden[real]), self.policy.temperature, first[real])
+        token = torch.tensor([x for a in actions for x in a])
+        chosen = logp.gather(-1, token[:, None])[:, 0]
+        rows = torch.arange(len(actions)).repeat_interleave(size)
+        return self._mixture(torch.zeros(len(actions)).index_add(0, rows, chosen), actions)
+
+    def _mixture(self, written: Tensor, actions: Sequence[tuple[int, ...]]) -> Tensor:
+        epsilon, session = self.policy.epsilon, self.session
+        if epsilon == 0:
+            return written
+        if epsilon == 1:
+            return written * 0.0  # what is shown has no influence on what is drawn
+        uniform = []
+        for row, tokens in zip(session.live, actions, strict=True):
+            text = self.policy.lm.transcript.decode(tokens)
+            uniform.append(self.policy.uniform_log_prob(session.goals[row], session.seen[row], text, tokens))
+        return torch.logaddexp(math.log(1 - epsilon) + written, math.log(epsilon) + torch.tensor(uniform))
+
+
+@contextmanager
+def lookahead(session: LMSession) -> Iterator[Lookahead]:
+    """Opens the next turn of a session that has just acted; everything tried inside is forgotten at the end."""
+    with session.batch.aside():
+        session.batch.read([(*session.pending[row], OBS) for row in session.live])
+        yield Lookahead(session)
+
+
+def ahead_generators(seeds: Sequence[int]) -> list[np.random.Generator]:
+    """Streams for look-ahead, apart from those that decide what an episode really does."""
+    return [np.random.default_rng([seed, 1]) for seed in seeds]
