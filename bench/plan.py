@@ -44,8 +44,8 @@ PROFILES: dict[ProfileName, Profile] = {
     "quick": Profile({"pooled": (Block(300, (0,)),), "far": (Block(300, (0,)),)}, targets=5),
     "published": Profile(
         {
-            "pooled": (Block(500, (0, 1, 2)), Block(200, (0, 1, 2), curve=True), Block(100, (0, 1, 2), curve=True)),
-            "far": (Block(500, (0,)),),
+            "pooled": (Block(1000, (0, 1, 2)), Block(300, (0, 1, 2), curve=True), Block(100, (0, 1, 2), curve=True)),
+            "far": (Block(1000, (0,)),),
         }
     ),
 }

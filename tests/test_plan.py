@@ -31,9 +31,9 @@ def test_quick_is_one_seed_of_300_episodes_on_both_logs(house):
 def test_published_runs_the_size_curve_for_those_who_are_on_it(house):
     jobs = plan(Selection("published"))
     blocks = {spec: {(j.log, j.n, j.seed) for j in jobs if j.spec == spec} for spec in ("weighted", "costly")}
-    full = {("pooled", 500, 0), ("pooled", 500, 1), ("pooled", 500, 2), ("far", 500, 0)}
+    full = {("pooled", 1000, 0), ("pooled", 1000, 1), ("pooled", 1000, 2), ("far", 1000, 0)}
     assert blocks["costly"] == full
-    assert blocks["weighted"] == full | {("pooled", n, seed) for n in (100, 200) for seed in (0, 1, 2)}
+    assert blocks["weighted"] == full | {("pooled", n, seed) for n in (100, 300) for seed in (0, 1, 2)}
 
 
 def test_every_cell_has_a_key_of_its_own(house):
