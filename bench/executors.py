@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import as_completed
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import contextmanager
+from itertools import islice
 from typing import Literal, TypeVar
 
 import joblib
@@ -49,11 +51,26 @@ def run_jobs(work: Callable[[J], R], jobs: Sequence[J], backend: Backend, worker
         return
     # loky itself: joblib.Parallel would run a single job in this process, where running out of memory ends everything
     executor = get_reusable_executor(max_workers=workers, reuse=False, initializer=_ignore_interrupts)
+    waiting, open_futures = iter(jobs), set[Future]()
     try:
-        for future in as_completed([executor.submit(work, job) for job in jobs]):
-            yield future.result()
+        while True:
+            # no more than loky's own queue takes in at once, see _handed_out
+            open_futures |= {executor.submit(work, job) for job in islice(waiting, 2 * workers - len(open_futures))}
+            if not open_futures:
+                return
+            finished, open_futures = wait(open_futures, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield future.result()
     finally:
+        _handed_out(open_futures)
         executor.shutdown(kill_workers=True)
+
+
+def _handed_out(futures: Iterable[Future], patience: float = 2.0) -> None:
+    """Waits until loky's own thread has passed on every job: killing the workers while it holds some, it dies noisily."""
+    end = time.monotonic() + patience
+    while time.monotonic() < end and not all(future.running() or future.done() for future in futures):
+        time.sleep(0.001)
 
 
 def _ignore_interrupts() -> None:
