@@ -1,0 +1,1 @@
+"""Log formats in which people have ALFWorld episodes; the protocol is `bench.importing.Reader`."""
