@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import ClassVar, Generic, Protocol, TypeVar
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from bench.data import LoggedDataset
 from bench.rng import rng_for
@@ -31,22 +35,73 @@ REFIT = "OPE_REFIT"
 """Environment variable: if set, committed and cached fits are not used."""
 
 
+class Trained(Protocol):
+    """A model and what is known of its training."""
+
+    model: nn.Module
+    facts: dict[str, float]
+
+
+F = TypeVar("F", bound=Trained)
+
+
+class Recipe(ABC, Generic[F]):
+    """What decides a fit besides the log: a frozen dataclass of strict JSON values that can train it and rebuild it."""
+
+    exact: ClassVar[tuple[str, ...]] = ()
+    """Entries of the model's state that are data, not weights: they are not rounded."""
+
+    def key(self, data: LoggedDataset) -> str:
+        """16 hex digits."""
+        text = json.dumps([*self.identity(), data.fingerprint, asdict(self)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @abstractmethod
+    def identity(self) -> tuple[object, ...]:
+        """Kind and version."""
+
+    @abstractmethod
+    def train(self, data: LoggedDataset) -> F:
+        """Trains now."""
+
+    def texts(self, fit: F) -> dict[str, str]:
+        """What must be stored beside weights and facts."""
+        return {}
+
+    @abstractmethod
+    def rebuild(self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]) -> F:
+        """The stored fit, in evaluation mode and without gradients."""
+
+
 @dataclass(frozen=True)
-class FitConfig:
-    """What decides a fit besides the log."""
+class FitConfig(Recipe[Fit]):
+    """The latent world models."""
 
     size: str
     training: Training
     goal_relation: bool
     fit_seed: int
 
-    def key(self, data: LoggedDataset) -> str:
-        """16 hex digits."""
-        text = json.dumps([VERSION, data.fingerprint, asdict(self)], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    exact: ClassVar[tuple[str, ...]] = ("rewards",)
+
+    def identity(self) -> tuple[object, ...]:
+        """See `Recipe`."""
+        return (VERSION,)
+
+    def train(self, data: LoggedDataset) -> Fit:
+        """See `Recipe`."""
+        return train_world(data, self.size, self.training, self.goal_relation, rng_for("world model", self.key(data)))
+
+    def rebuild(self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]) -> Fit:
+        """See `Recipe`."""
+        size = SIZES[self.size]
+        with torch.random.fork_rng(devices=[]):
+            model = WorldModel(size, weights["rewards"], self.goal_relation)
+        model.load_state_dict(weights)
+        return Fit(model.requires_grad_(False).eval(), Material(data, size.vocabulary, size.max_tokens), facts)
 
 
-def fitted(data: LoggedDataset, config: FitConfig) -> Fit:
+def fitted(data: LoggedDataset, config: Recipe[F]) -> F:
     """The fit of a configuration to a log: committed, cached, or trained now and cached.
 
     Weights are rounded to half precision in every case, so that the three give the same numbers.
@@ -56,29 +111,24 @@ def fitted(data: LoggedDataset, config: FitConfig) -> Fit:
         path = folder / f"{key}.safetensors"
         if path.exists():
             return _read(path, data, config)
-    fit = train_world(data, config.size, config.training, config.goal_relation, rng_for("world model", key))
     path = CACHE / f"{key}.safetensors"
-    _write(path, fit)
+    _write(path, config.train(data), config)
     return _read(path, data, config)
 
 
-def _write(path: Path, fit: Fit) -> None:
+def _write(path: Path, fit: F, config: Recipe[F]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(f".{os.getpid()}.part")
-    weights = {name: w.to(torch.float16).contiguous() if w.is_floating_point() else w for name, w in fit.model.state_dict().items()}
-    weights["rewards"] = fit.model.rewards  # exact: they are data, not weights
-    save_file(weights, part, metadata={"facts": json.dumps(fit.facts)})
+    weights = fit.model.state_dict()
+    for name, w in weights.items():
+        if w.is_floating_point() and name not in config.exact:
+            weights[name] = w.to(torch.float16).contiguous()
+    save_file(weights, part, metadata={"facts": json.dumps(fit.facts), **config.texts(fit)})
     part.replace(path)
 
 
-def _read(path: Path, data: LoggedDataset, config: FitConfig) -> Fit:
-    size = SIZES[config.size]
+def _read(path: Path, data: LoggedDataset, config: Recipe[F]) -> F:
     with safe_open(path, "pt") as file:
         weights = {name: file.get_tensor(name).float() for name in file.keys()}
-        facts = json.loads(file.metadata()["facts"])
-    with torch.random.fork_rng(devices=[]):
-        model = WorldModel(size, weights["rewards"], config.goal_relation)
-    model.load_state_dict(weights)
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-    return Fit(model.eval(), Material(data, size.vocabulary, size.max_tokens), facts)
+        texts = file.metadata()
+    return config.rebuild(data, weights, json.loads(texts["facts"]), texts)
