@@ -26,11 +26,23 @@ class Parameter:
 def parameters(estimator: str) -> list[Parameter]:
     """The fields of an estimator's dataclass, inherited ones first, read without importing it."""
     found: dict[str, Parameter] = {}
+    constants = _constants(estimator)
     for node in _lineage(estimator):
         for name, statement, text in _fields(node):
             default = "required" if statement.value is None else ast.unparse(statement.value)
-            found[name] = Parameter(name, ast.unparse(statement.annotation), default, text)
+            found[name] = Parameter(name, ast.unparse(statement.annotation), constants.get(default, default), text)
     return list(found.values())
+
+
+def _constants(estimator: str) -> dict[str, str]:
+    """Constants that the files of an estimator define, by name: a default may be one."""
+    return {
+        name: ast.unparse(statement.value)
+        for path in source_files(estimator)
+        for statement in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and isinstance(statement.value, ast.Constant)
+        for name in _assigned(statement)
+    }
 
 
 def variants(estimator: str) -> list[str]:
@@ -100,8 +112,8 @@ def list_tasks() -> str:
             recorded = [", ".join(task.logs()), len(task.targets())]
         except DataError:  # named here, explained by whoever wants to use it
             recorded = ["not recorded", 0]
-        rows.append([name, task.card.horizon, *recorded, task.card.environment, task.card.description])
-    return tabulate(rows, headers=["task", "step limit", "logs", "targets", "environment", "description"])
+        rows.append([name, task.card.horizon, *recorded, task.card.description, task.card.environment])
+    return tabulate(rows, headers=["task", "step limit", "logs", "targets", "description", "environment"])
 
 
 def list_policies(tasks: Sequence[str] = ()) -> str:

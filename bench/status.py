@@ -23,10 +23,9 @@ def status_text(jobs: Sequence[Job], store: Store) -> str:
     known = {record.cell.key: record for record in records}
     parts = [
         _progress_table(jobs, known),
+        _beside(records, jobs),
         _section("failed (retried by the next run)", map(_failure, _with_status(records, "failed"))),
-        _section(
-            "unsupported", _counted(f"{r.cell.task} {r.spec}: {r.reason}" for r in _with_status(records, "unsupported"))
-        ),
+        _section("unsupported", declined(_with_status(records, "unsupported"))),
         _section("stale: source changed since, version not bumped", stale(records)),
         _section("superseded: same question, but older data or version", superseded(records, jobs)),
         _section(
@@ -52,7 +51,7 @@ def stale(records: Iterable[Record]) -> list[str]:
         if record.cell.version == version and record.provenance.source not in ("", source):
             changed[name] += 1
     return [
-        f"{name}: {count} cells. If numbers change, bump its version; to recompute: run --redo {name}"
+        f"{name}: {_cells(count)}. If numbers change, bump its version; to recompute: run --redo {name}"
         for name, count in sorted(changed.items())
     ]
 
@@ -63,6 +62,24 @@ def superseded(records: Iterable[Record], jobs: Sequence[Job]) -> list[str]:
     asked = set(planned.values())
     old = [r.cell for r in records if r.cell.key not in planned and _question(r.spec, r.cell) in asked]
     return _counted(f"{c.task} {c.log} {c.estimator} version {c.version}, data {c.data}" for c in old)
+
+
+def declined(records: Iterable[Record]) -> list[str]:
+    """Every reason once, and who gave it."""
+    who: dict[tuple[str, str], Counter[str]] = {}
+    for record in records:
+        who.setdefault((record.cell.task, record.reason), Counter())[record.spec] += 1
+    return [
+        f"{task}: {reason}\n    {_cells(sum(counts.values()))} of {', '.join(sorted(counts))}"
+        for (task, reason), counts in sorted(who.items())
+    ]
+
+
+def _beside(records: Sequence[Record], jobs: Sequence[Job]) -> str:
+    """A folder usually holds more than one selection: without a word on it, `missing` reads like a loss."""
+    planned = {cell.key for job in jobs for cell in job.cells}
+    count = sum(record.cell.key not in planned for record in records)
+    return f"{_cells(count)} stored here beside this selection (see --profile, --n, --seed, --policy)" if count else ""
 
 
 def _question(spec: str, cell: Cell) -> tuple[str | int, ...]:
@@ -93,7 +110,11 @@ def _failure(record: Record) -> str:
 
 
 def _counted(texts: Iterable[str]) -> list[str]:
-    return [f"{text} ({count} cells)" for text, count in sorted(Counter(texts).items())]
+    return [f"{text} ({_cells(count)})" for text, count in sorted(Counter(texts).items())]
+
+
+def _cells(count: int) -> str:
+    return f"{count:,} cell{'' if count == 1 else 's'}"
 
 
 def _section(title: str, lines: Iterable[str]) -> str:

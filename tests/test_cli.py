@@ -278,3 +278,18 @@ def test_report_collect_and_import_hand_over_what_they_were_given(move_in, bench
         (("coins",), dict(out=Path("here"), workers=1)),
         ((Path("logs"),), dict(task="coins", out=Path("x.parquet"))),
     ]
+
+
+def test_a_default_that_is_a_constant_is_listed_with_its_value():
+    [encoder] = [p for p in catalog.parameters("fitted_q") if p.name == "encoder"]
+    assert encoder.default == "'hashing'"
+
+
+def test_status_gives_every_reason_once_and_speaks_of_cells_beside_the_selection(move_in, bench):
+    declines = constant().replace("factor: float", "variants = ('', 'factor=2')\n    factor: float")
+    reason = "    def unsupported(self, data, policy):\n        return 'too shy' if policy.name == 'shy' else None\n"
+    move_in({"picky": declines.replace("    def fit(", reason + "\n    def fit(", 1)})
+    bench("run", *SMALL)
+    out = bench("status", "--n", "30", "--log", "pooled")[1]
+    assert "coins: too shy\n    2 cells of picky, picky[factor=2.0]" in out and "beside" not in out
+    assert "8 cells stored here beside this selection" in bench("status", "--n", "60", "--log", "pooled")[1]

@@ -166,7 +166,10 @@ def _dots(
     point: Callable[[str], Point | None],
     undefined: str = "no estimate",
 ) -> None:
-    """A dot and an interval for each estimator; a word where there is no number; hollow where cells are missing."""
+    """A dot and an interval for each estimator; a word where there is no number; hollow where cells are missing.
+
+    An interval that goes on beyond the frame ends in an arrowhead on it.
+    """
     for y, spec in enumerate(specs):
         found = point(spec) if spec in standing.table else None
         if found is None:
@@ -197,6 +200,8 @@ def _dots(
             continue
         if low is not None and high is not None:
             axes.plot([max(low, left), min(high, right)], [y, y], color=shade, lw=1.6, solid_capstyle="butt", zorder=2)
+            if high > right:
+                axes.plot(right, y, marker=">", markersize=4.5, color=shade, clip_on=False, zorder=3)
         axes.plot(
             value,
             y,

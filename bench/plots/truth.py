@@ -42,17 +42,17 @@ def truth_figure(standing: Standing) -> Figure | None:
             outside = _estimates(axes, standing, spec, low, high)
             missing = standing.board.n_expected - standing.count(spec)
             words = [f"{outside} outside" if outside else "", f"{missing} missing" if missing else ""]
-            axes.text(
-                0.97,
-                0.03,
-                "\n".join(filter(None, words)),
-                transform=axes.transAxes,
-                ha="right",
-                va="bottom",
-                fontsize=7,
-                color="#555555",
-            )
+            _remark(axes, "\n".join(filter(None, words)), standing, spec)
         return figure
+
+
+def _remark(axes: Axes, text: str, standing: Standing, spec: str) -> None:
+    """A few words in the corner that the estimates leave free: below the line, or above it where most are too low."""
+    row = standing.board.rows[spec]
+    above = float(np.nanmedian(row.value - standing.board.truth)) < 0
+    place = dict(ha="left", va="top") if above else dict(ha="right", va="bottom")
+    x, y = (0.03, 0.97) if above else (0.97, 0.03)
+    axes.text(x, y, text, transform=axes.transAxes, fontsize=7, color="#555555", **place)
 
 
 def _frame(standing: Standing) -> tuple[float, float]:
