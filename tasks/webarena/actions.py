@@ -1,4 +1,4 @@
-"""WebArena's actions over element ids (`click [12]`), as its own parser reads them, and the elements of its page text."""
+"""WebArena's actions over element ids (`click [12]`), as its own parser reads them; the elements of its page text."""
 
 from __future__ import annotations
 

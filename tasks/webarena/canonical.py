@@ -1,7 +1,7 @@
 """One normal form for actions on web pages: verb, role and name of the element, text. Element ids change every episode.
 
 `click [282]` of one episode and `click [17]` of another may be the same decision; as texts they never agree. The normal
-form reads the element behind the id from the page the agent saw: `click link 'Reports'`, `type textbox 'Search' 'cup' [1]`.
+form has the element behind the id, from the page the agent saw: `click link 'Sales'`, `type textbox 'Name' 'Ann' [1]`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Outcomes kept apart from episodes: a table of task ids and rewards or human labels, or WebArena's PASS / FAIL log.
 
-Tables are CSV with a column `task_id` and one of `OUTCOME_COLUMNS`, or JSON, `{"21": 1.0}` or a list of such rows. Where a
-table names agents, only the episodes of that agent take its rows. A table speaks for the folder it lies in and those below;
-the nearest one that knows the task counts.
+Tables are CSV with a column `task_id` and one of `OUTCOME_COLUMNS`, or JSON: `{"21": 1.0}`, or a list of rows. Where
+a table names agents, only the episodes of that agent take its rows. A table speaks for the folder it lies in and those
+below; the nearest one that knows the task counts.
 """
 
 from __future__ import annotations

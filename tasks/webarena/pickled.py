@@ -1,7 +1,7 @@
-"""The data inside a Python pickle, without Python's unpickler: no name is looked up, nothing is imported or called.
+"""The data inside a Python pickle, without Python's unpickler: no name is looked up, nothing imported or called.
 
-A pickle is a program for a stack machine. This one knows the instructions that build plain data. Where the program names
-a class, the name is all it gets: an object becomes a `Record` of its class name, arguments and state. What a program may
+A pickle is a program for a stack machine. This one knows the instructions that build plain data. Where the program
+names a class, the name is all it gets: an object becomes a `Record` of class name, arguments and state. What it may
 ask to be called is a list of exact names that rebuild data (arrays, dates, paths), and they too end as records; anything
 else that is to be called, numpy's and the standard library's own functions included, refuses the whole file.
 """
@@ -18,29 +18,13 @@ from typing import Any
 from bench.errors import DataError
 
 _CALLABLE = frozenset(
-    {
-        "numpy.core.multiarray._reconstruct",
-        "numpy._core.multiarray._reconstruct",
-        "numpy.core.multiarray.scalar",
-        "numpy._core.multiarray.scalar",
-        "numpy.core.numeric._frombuffer",
-        "numpy._core.numeric._frombuffer",
-        "numpy.dtype",
-        "datetime.datetime",
-        "datetime.date",
-        "datetime.timedelta",
-        "datetime.timezone",
-        "collections.OrderedDict",
-        "pathlib.PosixPath",
-        "pathlib.PurePosixPath",
-        "pathlib.WindowsPath",
-        "pathlib.PureWindowsPath",
-        "builtins.set",
-        "builtins.frozenset",
-        "__builtin__.set",
-        "__builtin__.frozenset",
-        "_codecs.encode",
-    }
+    """
+    numpy.core.multiarray._reconstruct numpy._core.multiarray._reconstruct numpy.core.numeric._frombuffer
+    numpy._core.numeric._frombuffer numpy.core.multiarray.scalar numpy._core.multiarray.scalar numpy.dtype
+    datetime.datetime datetime.date datetime.timedelta datetime.timezone collections.OrderedDict
+    pathlib.PosixPath pathlib.PurePosixPath pathlib.WindowsPath pathlib.PureWindowsPath
+    builtins.set builtins.frozenset __builtin__.set __builtin__.frozenset _codecs.encode
+    """.split()
 )
 """What a pickle of data asks to be called, by exact name. None of it is: the call is recorded."""
 _NAMED_ONLY = frozenset({"numpy.ndarray", "builtins.object"})
@@ -169,8 +153,7 @@ class _Machine:
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError("a name that is no text")
         full = Name(module, name)
-        system = module.partition(".")[0] in _FOREIGN_TO_DATA
-        if system and str(full) not in _CALLABLE | _NAMED_ONLY:
+        if module.partition(".")[0] in _FOREIGN_TO_DATA and str(full) not in _CALLABLE | _NAMED_ONLY:
             raise _Refused(f"use {full}")
         self.push(full)
 
@@ -215,6 +198,9 @@ class _Machine:
         self.memo[key] = self.stack[-1]
 
 
+_Instruction = Callable[[_Machine, Any], None]
+
+
 def _pairs(values: list[Any]) -> dict[Any, Any]:
     return dict(zip(_hashable(values[::2]), values[1::2], strict=True))
 
@@ -233,11 +219,11 @@ def _two(machine: _Machine) -> list[Any]:
     return [key, value]
 
 
-def _tuple_of(count: int) -> Callable[[_Machine, Any], None]:
+def _tuple_of(count: int) -> _Instruction:
     return lambda m, _: m.push(tuple([m.pop() for _ in range(count)][::-1]))
 
 
-def _constant(value: Any) -> Callable[[_Machine, Any], None]:
+def _constant(value: Any) -> _Instruction:
     return lambda m, _: m.push(value)
 
 
@@ -263,13 +249,13 @@ def _swapped(machine: _Machine, use: Callable[[Any, Any], None]) -> None:
     use(first, second)
 
 
-_ARGUMENT = lambda m, a: m.push(a)  # noqa: E731
-_NOTHING = lambda m, a: None  # noqa: E731
-_STEPS: dict[str, Callable[[_Machine, Any], None]] = {
-    **dict.fromkeys(("PROTO", "FRAME", "STOP"), _NOTHING),
-    **dict.fromkeys(("INT", "LONG", "BININT", "BININT1", "BININT2", "LONG1", "LONG4", "FLOAT", "BINFLOAT"), _ARGUMENT),
-    **dict.fromkeys(("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINBYTES", "SHORT_BINBYTES"), _ARGUMENT),
-    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES8", "BYTEARRAY8"), _ARGUMENT),
+_LITERALS = (
+    "INT LONG BININT BININT1 BININT2 LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE "
+    "SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8"
+)
+_STEPS: dict[str, _Instruction] = {
+    **dict.fromkeys(("PROTO", "FRAME", "STOP"), lambda m, a: None),
+    **dict.fromkeys(_LITERALS.split(), lambda m, a: m.push(a)),
     "NONE": _constant(None),
     "NEWTRUE": _constant(True),
     "NEWFALSE": _constant(False),

@@ -1,7 +1,7 @@
 """browser-use histories, as WebArena-Infinity keeps them: <app>/results/<run>/<task>/{history,result}.json.
 
-A turn is a list of actions. What the agent saw is the `<browser_state>` of its message and what its last actions gave back;
-the rest of the message repeats the goal and the history. The harness's own first navigation is no turn of the agent.
+A turn is a list of actions. What the agent saw is the `<browser_state>` of its message and what its last actions gave
+back; the rest of the message repeats goal and history. The harness's own first navigation is no turn of the agent.
 """
 
 from __future__ import annotations

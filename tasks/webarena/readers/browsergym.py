@@ -1,8 +1,8 @@
 """BrowserGym and AgentLab experiment folders: step_<k>.pkl.gz or steps_info_<k>.json, with summary_info.json.
 
 Record k holds the page and the action chosen there; the reward of that action stands in record k + 1. The last record's
-action was never executed. Pickles are read as data only (`tasks.webarena.pickled`); exp_args.pkl is not opened at all, the
-folder's name says agent and task.
+action was never executed. Pickles are read as data only (`tasks.webarena.pickled`); exp_args.pkl is not opened at all,
+the folder's name says agent and task.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _FOLDER = re.compile(r"^(?:\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_)?(?P<agent>.+?)_on_(?
 _SUMMARY = "summary_info.json"
 _SEEN = ("axtree_txt", "pruned_html", "dom_txt")
 _NOTES = (
-    "BrowserGym scores after every action and ends an episode once the score is above 0; WebArena itself scores once, at "
-    "stop: do not pool the two",
-    "actions are all the agent wrote, reasoning included; action_canonical is the calls with role and name of the element",
+    "BrowserGym scores after every action and ends an episode once the score is above 0; WebArena itself scores once, "
+    "at stop: do not pool the two",
+    "actions are all the agent wrote, reasoning included; action_canonical has role and name of the elements",
     "observations are the accessibility tree (axtree_txt), or the page's HTML where an agent used that",
 )
 

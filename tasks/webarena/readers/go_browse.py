@@ -1,4 +1,4 @@
-"""Go-Browse step records: one JSON object per step, {step_idx, step_data, traj_reward, next_step_idx, traj_length, step_number}.
+"""Go-Browse step records, one JSON object per step: {step_idx, step_data, traj_reward, next_step_idx, ...}.
 
 An episode is the chain from step number 0 along `next_step_idx` to -1. The agent behind it is not recorded.
 """
@@ -77,7 +77,7 @@ def read(path: Path) -> Import:
             _add(builder, folder, row, rows)
     for _ in range(_without_beginning(rows)):
         builder.drop(BROKEN)
-    if all(row.traj_reward == 1 for row in rows.values()):
+    if all(row.traj_reward in (1, None) for row in rows.values()):
         builder.notes.append("every episode is a success: the set was filtered, its mean is no value of any agent")
     return builder.log()
 

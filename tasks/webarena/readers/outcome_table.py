@@ -37,6 +37,6 @@ def read(path: Path) -> Import:
             builder.notes.append(f"{agent}: {len(rewards)} rows{mean}, {len(rewards) - len(known)} without an outcome")
     told = "".join(f"\n  {note}" for note in builder.notes)
     raise DataError(
-        f"{path}: outcomes without episodes. Put the file into the folder of the episodes it belongs to and import that "
-        f"folder; its task ids are matched. It says:{told}"
+        f"{path}: outcomes without episodes. Put the file into the folder of the episodes it belongs to and import "
+        f"that folder; its task ids are matched. It says:{told}"
     )

@@ -1,7 +1,7 @@
-"""WebArena's own render_<task>.html, one page per episode, with its PASS / FAIL log or another table of outcomes beside it.
+"""WebArena's own render_<task>.html, one per episode, with its PASS / FAIL log or another table of outcomes beside it.
 
-The pages hold no outcome: it comes from `tasks.webarena.outcomes`, and episodes without one are dropped. Texts in the pages
-are not escaped, so they are cut out between the writer's own marks, never parsed as HTML.
+The pages hold no outcome: it comes from `tasks.webarena.outcomes`, and episodes without one are dropped. Texts in the
+pages are not escaped, so they are cut out between the writer's own marks, never parsed as HTML.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MARK = re.compile(rb"<pre>sites: |<h2>New Page</h2>\s*<h3 class='url'>")
 _NOTES = (
     "rewards are WebArena's verdict (1 pass, 0 fail) at the last step",
     "actions are all the agent wrote, reasoning included; action_canonical is verb, role, name and text",
-    "a stop that the harness forced (parse failures, repetition) is no action of the agent: such episodes are truncated",
+    "a stop that the harness forced (parse failures, repetition) is no action of the agent: the episode is truncated",
 )
 
 
@@ -86,7 +86,7 @@ def _episode(member: Member) -> _Episode:
     pages = list(_PAGE.finditer(text))
     config = dict(_CONFIG.findall(text, 0, pages[0].start() if pages else len(text)))
     if not config.keys() >= {"task_id", "intent"}:
-        raise DataError(f"{member.name}, line 1: no task_id and intent before the first page; not a complete render file.")
+        raise DataError(f"{member.name}, line 1: no task_id and intent before the first page; the file is damaged.")
     ends = [*(page.start() for page in pages[1:]), len(text)]
     turns = tuple(_turn(member.name, text, p.end(), end) for p, end in zip(pages, ends, strict=True))
     return _Episode(place(member.name).parent, config["task_id"].strip(), config["intent"].strip(), turns)
