@@ -1,0 +1,109 @@
+"""Joint diffusion of actions, observations and rewards over windows of an episode, guided by the policy's log-probability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+
+from bench.data import LoggedDataset
+from bench.errors import BenchError
+from bench.estimator import Family
+from bench.policy import Policy
+from estimators._world.base import LearnedWorldEstimator
+from estimators._world.rollout import Simulation
+from estimators._world.world import starts_of
+
+if TYPE_CHECKING:
+    from estimators._joint.rollout import WindowSimulator
+
+NEGATIVE_SHARE = 0.5
+"""lambda / alpha in the STITCH form: the largest that the paper uses by default, in the middle of its best values."""
+
+
+@dataclass
+class JointDiffusion(LearnedWorldEstimator):
+    """Monte-Carlo value of episodes generated window by window, each window one reverse diffusion over W transitions.
+
+    `form=pgd` adds alpha grad log pi_e to the score (policy-guided diffusion, Jackson et al. 2024, arXiv 2404.06356);
+    `form=stitch` also subtracts lambda grad log pi_b (STITCH-OPE, Goli et al. 2025, arXiv 2505.20781). Windows are
+    stitched at their last state. Actions are text: they enter as frozen embeddings e_v of logged actions, and the
+    gradient is that of log sum_v softmax_v(-|a - e_v|^2 / tau) pi(v | h) over `candidates` of them, with pi_e exact. It
+    is taken at the denoised estimate and goes through the denoiser, so that what follows an action moves with it.
+    pi_b is the cloning head of the world model, which needs no recorded propensities and answers in any history.
+
+    Per rollout and window the policy scores at most W x `candidates` actions, once, at an early noise level: at each
+    position after what precedes it in the window's estimate. What changes afterwards is reported (stale_context_share).
+
+    alpha = .5 is the upper end of STITCH-OPE's range, lambda = alpha / 2; policy-guided diffusion publishes no default
+    (its code has 0), so both forms share alpha and differ by the negative term alone. tau = .5 makes the softmax over two
+    candidates agree to first order with the shares that an estimate between them stands for. None of them, nor W, was
+    chosen by a true value.
+    """
+
+    form: Literal["pgd", "stitch"] = "pgd"
+    """pgd: policy term alone; stitch: minus the behavior term, half as strong."""
+    scale: float = 0.5
+    """alpha, of the policy term; 0 generates the behavior policy's episodes."""
+    window: int = 4
+    """Transitions per window."""
+    candidates: int = 4
+    """Logged actions per context that the policy is asked about."""
+    tau: float = 0.5
+    """Temperature of the candidate softmax, as a share of the mean squared distance between two logged actions."""
+    window_updates: int = 2500
+    """Updates of the denoiser of windows, at most; training stops early when held-out losses stop falling."""
+    action_axes: int = 16
+    """Largest number of principal axes that stand for an action."""
+
+    family: ClassVar[Family] = "joint diffusion"
+    variants: ClassVar[tuple[str, ...]] = ("", "form=stitch")
+    tiny: ClassVar[dict[str, Any]] = {**LearnedWorldEstimator.tiny, "window_updates": 10}
+
+    def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
+        """Trains world model and windows, or finds them trained; see `LearnedWorldEstimator.fit`."""
+        from estimators._joint.training import WindowConfig, WindowTraining
+        from estimators._world.fits import FitConfig, fitted
+        from estimators._world.training import Training
+
+        self._check()
+        super().fit(data, rng)
+        training = Training(self.updates, self.encoder_updates, frozen_encoder=self.frozen_encoder)
+        world = FitConfig(self.size, training, self.goal_relation, self.fit_seed)
+        windows = WindowTraining(self.window, self.action_axes, self.window_updates)
+        self.windows_ = fitted(data, WindowConfig(world, windows))
+        return self
+
+    def world(self, policy: Policy) -> WindowSimulator:
+        """What generates episodes: whole windows, actions included, so that no agent acts in it step by step."""
+        from estimators._joint.guidance import GuidanceScales
+        from estimators._joint.rollout import WindowSimulator
+
+        apart = 2 * self.windows_.model.units.actions  # mean squared distance of two whitened actions
+        negative = NEGATIVE_SHARE * self.scale if self.form == "stitch" else 0.0
+        scales = GuidanceScales(self.scale, negative, self.tau * apart)
+        return WindowSimulator(self.fit_, self.windows_, self.fitted_data(), scales, self.candidates)
+
+    def simulate(self, policy: Policy, rng: np.random.Generator) -> Simulation:
+        """See `SimulationEstimator`."""
+        starts = starts_of(self.fitted_data(), self.rollouts, rng)
+        return self.world(policy).play(policy, starts, rng)
+
+    def facts(self) -> dict[str, float]:
+        """See `SimulationEstimator`."""
+        return {**super().facts(), **{f"window_{name}": value for name, value in self.windows_.facts.items()}}
+
+    def label(self) -> str:
+        """See `SimulationEstimator`."""
+        gain = self.windows_.facts["gain"]
+        return "" if gain > 0 else f"undertrained: the state does not lower the held-out loss of windows ({gain:+.1%})"
+
+    def _check(self) -> None:
+        if self.form not in ("pgd", "stitch"):
+            raise BenchError(f"{self.name}: form is {self.form!r}; choose pgd or stitch.")
+        for name in ("window", "candidates", "rollouts", "window_updates", "action_axes"):
+            if getattr(self, name) < 1:
+                raise BenchError(f"{self.name}: {name} must be at least 1, not {getattr(self, name)}.")
+        if self.scale < 0 or self.tau <= 0:
+            raise BenchError(f"{self.name}: scale {self.scale} must not be negative and tau {self.tau} must be positive.")
