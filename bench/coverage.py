@@ -21,6 +21,9 @@ class Coverage:
             cells for independent; those of one seed share a log, so it is somewhat too narrow.
         share_noisy: the same allowing for the standard error of the measured value.
         width: mean width; score: mean interval score; both in units of the return.
+        spread: how much the estimates differ between disjoint parts of the log, over what the intervals say they do
+            (standard deviations, pooled over policies). Near 1 the intervals are as wide as chance demands, and what
+            they miss is bias; above 1 they are too narrow. None with a single seed.
     """
 
     cells: int
@@ -31,6 +34,7 @@ class Coverage:
     share_noisy: float | None = None
     width: float | None = None
     score: float | None = None
+    spread: float | None = None
 
 
 def coverage(board: Board, row: Row) -> Coverage:
@@ -53,4 +57,17 @@ def coverage(board: Board, row: Row) -> Coverage:
         share_noisy=float(covers_noisy_truth(value, low, high, truth, stderr).mean()),
         width=float((high - low).mean()),
         score=float(interval_score(low, high, truth).mean()),
+        spread=_spread(row, known),
     )
+
+
+def _spread(row: Row, known: np.ndarray) -> float | None:
+    """See `Coverage.spread`; `known` (S, P) are the cells that count."""
+    several = known.sum(axis=0) >= 2
+    if not several.any():
+        return None
+    value, replicates = row.value[:, several], row.replicates[:, several]
+    known = known[:, several]
+    between = np.nanvar(np.where(known, value, np.nan), axis=0, ddof=1).mean()
+    within = np.nanvar(replicates[known], axis=-1).mean()
+    return float(np.sqrt(between / within)) if within > 0 else None

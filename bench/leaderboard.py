@@ -81,6 +81,7 @@ def _the_rest(standing: Standing, spec: str) -> dict[str, Value]:
         "width_normalized": over_span(intervals.width),
         "interval_score": intervals.score,
         "interval_score_normalized": over_span(intervals.score),
+        "spread_ratio": intervals.spread,
         "unsupported_share": standing.count(spec, "unsupported") / board.n_expected,
         "failed": standing.count(spec, "failed"),
         "missing": standing.count(spec, "missing"),

@@ -32,6 +32,13 @@ LEGEND = (
     "*perfect estimator*: what the true values themselves would score, given that they were measured with noise."
 )
 
+INTERVALS = (
+    "**Intervals and cost** (medians of seconds and peak memory). An interval says how much an estimate would move on "
+    "another log of this size; the bias of an estimator, a wrong model or weights that never showed in the log are not in "
+    "it. *seeds / interval* compares how much the estimates do move between disjoint parts of the log with what their "
+    "intervals say: near 1 an interval that misses is honest about chance and misses for bias, above 1 it is too narrow."
+)
+
 
 def write_report(results_dir: Path) -> Path:
     """Writes `<results>/report/` anew: leaderboard.md, leaderboard.csv, comparisons.csv and figures/.
@@ -137,7 +144,7 @@ def _board_parts(scores: Scores, standing: Standing, figures: Sequence[str]) -> 
     if board.sweep.any():
         yield f"**Ranking without the {int(board.sweep.sum())} policies of the epsilon sweep.**"
         yield ranking_table(standing, sweep=False)
-    yield "**Intervals and cost** (medians of seconds and peak memory)."
+    yield INTERVALS
     yield interval_table(standing)
     yield comparisons_text(standing)
     sizes = [s for s in scores.standings if (s.board.task, s.board.log) == (board.task, board.log)]

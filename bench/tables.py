@@ -144,6 +144,7 @@ def interval_table(standing: Standing) -> str:
             number(found.width),
             number(width),
             number(found.score),
+            number(found.spread),
             str(found.cells),
         ]
         cost = [
@@ -160,6 +161,7 @@ def interval_table(standing: Standing) -> str:
         "width",
         "width / range",
         "interval score",
+        "seeds / interval",
         "intervals",
     ]
     return table([*header, "declined", "fit s", "estimate s", "peak MB"], rows)

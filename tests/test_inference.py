@@ -227,6 +227,19 @@ def test_holm_multiplies_by_the_number_of_hypotheses_left_and_never_falls():
     assert [c.p_holm for c in adjusted] == pytest.approx([0.03, 0.06, 0.06])
 
 
+def test_intervals_too_narrow_are_told_from_estimates_that_are_biased():
+    rng = np.random.default_rng(3)
+    drawn = 0.05 * rng.standard_normal((20, P))
+    biased = make_row("biased", TRUTH + 0.5 + drawn, noise=0.05)
+    narrow = make_row("narrow", TRUTH + drawn, noise=0.02)
+    alone = make_row("alone", TRUTH + drawn[0])
+    partial = make_row("partial", np.where(np.arange(20)[:, None] < 19, np.nan, TRUTH + drawn))
+    board = make_board([biased, narrow])
+    assert coverage(board, biased).share == 0 and coverage(board, biased).spread == pytest.approx(1.0, abs=0.1)
+    assert coverage(board, narrow).spread == pytest.approx(2.5, abs=0.25)
+    assert coverage(make_board([alone]), alone).spread is None and coverage(make_board([partial]), partial).spread is None
+
+
 def test_intervals_of_the_leaderboard_cover_the_error_they_speak_of():
     """60 simulated boards: new policies, new logs; the expected error of the estimator is known."""
     rng, hits, noise = np.random.default_rng(3), 0, 0.08
