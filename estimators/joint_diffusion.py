@@ -59,7 +59,7 @@ class JointDiffusion(LearnedWorldEstimator):
 
     family: ClassVar[Family] = "joint diffusion"
     variants: ClassVar[tuple[str, ...]] = ("", "form=stitch")
-    tiny: ClassVar[dict[str, Any]] = {**LearnedWorldEstimator.tiny, "window_updates": 10}
+    tiny: ClassVar[dict[str, Any]] = {**LearnedWorldEstimator.tiny, "window_updates": 150}
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         """Trains world model and windows, or finds them trained; see `LearnedWorldEstimator.fit`."""
@@ -70,7 +70,7 @@ class JointDiffusion(LearnedWorldEstimator):
         self._check()
         super().fit(data, rng)
         training = Training(self.updates, self.encoder_updates, frozen_encoder=self.frozen_encoder)
-        world = FitConfig(self.size, training, self.goal_relation, self.fit_seed)
+        world = FitConfig(self.size, training, self.goal_relation, self.knows_instance, self.fit_seed)
         windows = WindowTraining(self.window, self.action_axes, self.window_updates)
         self.windows_ = fitted(data, WindowConfig(world, windows))
         return self

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from bench.data import Trajectory
+from bench.data import Step, Trajectory
 
 SPECIAL = ("<pad>", "<goal>", "<obs>", "<act>", "<end>")
 PAD, GOAL, OBS, ACT, END = range(len(SPECIAL))
@@ -89,6 +89,10 @@ class Transcript:
         """Canonical tokens of an action, end marker included."""
         return (*self.encode(text), END)
 
+    def action_of(self, step: Step) -> tuple[int, ...]:
+        """Tokens of a logged action: as recorded, canonical where none are."""
+        return step.action_tokens if step.action_tokens is not None else self.action(step.action)
+
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of an action's tokens."""
         return self.tokenizer.decode([t for t in tokens if t >= len(SPECIAL)])
@@ -99,7 +103,7 @@ class Transcript:
         spans = []
         for step in trajectory.steps:
             ids += self.turn(step.observation)
-            tokens = step.action_tokens if step.action_tokens is not None else self.action(step.action)
+            tokens = self.action_of(step)
             spans.append((len(ids), len(ids) + len(tokens)))
             ids += closed(tokens)
         return EncodedEpisode(ids, spans)

@@ -20,7 +20,7 @@ from transformers import DynamicCache
 from bench.agents.cache import continued
 from bench.agents.language_model import LanguageModel, padded, sampling_log_probs
 from bench.agents.transcript import ACT, OBS, closed
-from bench.data import Trajectory
+from bench.data import Step, Trajectory
 
 if TYPE_CHECKING:
     from bench.agents.lm_policy import LMSession
@@ -72,6 +72,10 @@ class WhiteBox:
         hidden = self.lm.model.base_model(inputs_embeds=inputs, use_cache=False).last_hidden_state
         return torch.cat([hidden[i, torch.tensor(places) - 1] for i, (_, places) in enumerate(rows)])
 
+    def tokens(self, step: Step) -> int:
+        """How many tokens a logged action has, end marker included."""
+        return len(self.lm.transcript.action_of(step))
+
     def logits(self, states: Tensor) -> Tensor:
         """(A, V) next-token logits of hidden states."""
         return self.lm.model.lm_head(states)
@@ -88,7 +92,7 @@ class WhiteBox:
             else:
                 parts += [table(torch.tensor([*tokens, OBS])), soft[t], table(torch.tensor([ACT]))]
             length = sum(map(len, parts))
-            tokens = step.action_tokens if step.action_tokens is not None else transcript.action(step.action)
+            tokens = transcript.action_of(step)
             places += range(length, length + len(tokens))
             tokens = closed(tokens)
         parts.append(table(torch.tensor(tokens)))
@@ -113,6 +117,10 @@ class Lookahead:
         with self.batch.aside():
             self.batch.read([torch.cat([x, act]) for x in vectors.detach()])
             return [tuple(tokens) for tokens, _ in self.batch.write(rngs, self.policy.temperature)]
+
+    def texts(self, actions: Sequence[tuple[int, ...]]) -> list[str]:
+        """Actions as text."""
+        return [self.policy.lm.transcript.decode(tokens) for tokens in actions]
 
     def log_prob(self, vectors: Tensor, actions: Sequence[tuple[int, ...]]) -> Tensor:
         """(B,) log-probability of an action after (B, K, d) vectors, under the mixture; differentiable in the vectors."""

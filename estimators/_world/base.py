@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
 from bench.data import LoggedDataset
 from bench.estimator import Estimate, Estimator, mean_of_terms
 from bench.policy import Policy
-from estimators._world.fits import FitConfig, fitted
 from estimators._world.rollout import Simulation, simulate
-from estimators._world.training import Fit, Training
 from estimators._world.world import World, starts_of
+
+if TYPE_CHECKING:
+    from estimators._world.training import Fit
 
 
 @dataclass
@@ -45,9 +46,9 @@ class SimulationEstimator(Estimator):
             **played.diagnostics,
             **self.facts(),
         }
-        return Estimate(
-            played.returns[:, None], mean_of_terms, played.instances, diagnostics, interval="simulation only", note=self.label()
-        )
+        note = "; ".join(filter(None, (self.label(), played.note)))
+        terms = played.returns[:, None]
+        return Estimate(terms, mean_of_terms, played.instances, diagnostics, interval="simulation only", note=note)
 
     def facts(self) -> dict[str, float]:
         """What is known of the fit."""
@@ -62,25 +63,36 @@ class SimulationEstimator(Estimator):
 class LearnedWorldEstimator(SimulationEstimator):
     """The estimators that live in the latent space of one trained world model."""
 
-    size: Literal["cpu", "paper"] = "cpu"
-    """cpu: about 2.5 million parameters, minutes on one core. paper: adwm's reported size."""
-    epochs: int = 12
-    """Passes over the log, at most; training stops early when held-out losses stop falling."""
+    size: Literal["cpu", "paper", "tiny"] = "cpu"
+    """cpu: about 2.5 million parameters, minutes on one core. paper: adwm's reported size. tiny: for tests."""
+    updates: int = 1200
+    """Updates of the dynamics on frozen latents, at most: training stops early when held-out losses stop falling."""
+    encoder_updates: int = 400
+    """Updates of everything end to end, text encoder included, before its latents are frozen."""
     goal_relation: bool = True
     """Mark the words of an observation that the goal names too."""
+    knows_instance: bool = True
+    """Tell the instances of a fixed list apart; 10 % of the training episodes are not told theirs."""
     frozen_encoder: bool = False
-    """Never train the text encoder (an ablation)."""
+    """Never train the text encoder: latents are random projections of the text (an ablation)."""
     fit_seed: int = 0
     """Another training of the same configuration."""
 
-    tiny: ClassVar[dict[str, Any]] = {"rollouts": 10, "epochs": 1}
+    tiny: ClassVar[dict[str, Any]] = {"size": "tiny", "rollouts": 50, "updates": 250, "encoder_updates": 50}
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         """Trains the world model, or finds it trained; see `estimators._world.fits` for why `rng` has no part in it."""
-        training = Training(epochs=self.epochs, frozen_encoder=self.frozen_encoder)
         self.data_ = data
-        self.fit_: Fit = fitted(data, FitConfig(self.size, training, self.goal_relation, self.fit_seed))
+        self.fit_ = self.train(data)
         return self
+
+    def train(self, data: LoggedDataset) -> Fit:
+        """The world model of this configuration on a log."""
+        from estimators._world.fits import FitConfig, fitted
+        from estimators._world.training import Training
+
+        training = Training(self.updates, self.encoder_updates, frozen_encoder=self.frozen_encoder)
+        return fitted(data, FitConfig(self.size, training, self.goal_relation, self.knows_instance, self.fit_seed))
 
     def facts(self) -> dict[str, float]:
         """See `SimulationEstimator`."""

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from bench.data import LoggedDataset
+from bench.policy import PolicySession
+from estimators._world.adapter import AdapterFit
+from estimators._world.guidance import Continuation
 from estimators._world.latent_world import LatentWorld, Transition
 from estimators._world.sampler import ArcSampler
 from estimators._world.training import Fit
-
-Guide = Callable[[Transition, Tensor, float], Tensor]
-"""(transition, (B, d) expected clean latents, sigma) -> (B, d) gradient of the agent's log-probability."""
 
 
 @dataclass(frozen=True)
@@ -25,42 +24,62 @@ class Guidance:
         omega: exponent of the action posterior: prior score + omega (conditional - prior). 1 is the learned kernel, 0
             forgets the action.
         eta: largest scale of the continuation gradient; grows as noise falls.
+        behavior: scale, relative to the agent's, of a subtracted gradient of the log's own behavior (as in STITCH-OPE).
     """
 
     omega: float
     eta: float
+    behavior: float = 0.0
 
 
 class DiffusionWorld(LatentWorld):
-    """Samples next latents with the denoiser of a fit."""
+    """Samples next latents with the denoiser of a fit, under guidance.
 
-    def __init__(self, fit: Fit, data: LoggedDataset, guidance: Guidance, sampler: ArcSampler, guide: Guide | None = None):
-        super().__init__(fit, data)
-        self.guidance, self.sampler, self.guide = guidance, sampler, guide
+    Args:
+        adapter: how the agent reads latents; None: it reads retrieved text, and eta must be 0.
+        note: see `World`.
+    """
+
+    def __init__(
+        self, fit: Fit, data: LoggedDataset, guidance: Guidance, sampler: ArcSampler, adapter: AdapterFit | None, note: str = ""
+    ):
+        super().__init__(fit, data, adapter)
+        self.guidance, self.sampler, self.note = guidance, sampler, note
+        self.session: PolicySession | None = None
+
+    def meet(self, session: PolicySession) -> None:
+        """See `World`."""
+        self.session = session
 
     def draw(self, now: Transition, generator: torch.Generator) -> Tensor:
         """See `LatentWorld`."""
-        noise = torch.randn(now.z.shape, generator=generator)
-        return self.sampler.sample(lambda z, sigma: self._denoise(now, z, sigma), noise)
+        noise = torch.randn(now.live.z.shape, generator=generator)
+        if self.guidance.eta == 0:
+            return self.sampler.sample(lambda z, sigma: self._denoise(now, z, sigma), noise)
+        with self.session.lookahead() as ahead:
+            guide = Continuation(now, ahead, self.adapter.model, self.guidance.behavior, self.read_actions)
+            return self.sampler.sample(lambda z, sigma: self._guided(now, guide, z, sigma), noise)
+
+    def _guided(self, now: Transition, guide: Continuation, z: Tensor, sigma: float) -> Tensor:
+        """Adds eta_k sigma^2 times the gradient: a score is (expected clean latent - noisy latent) / sigma^2."""
+        clean = self._denoise(now, z, sigma)
+        if not guide.active(sigma):
+            return clean
+        eta = self.guidance.eta * self.sampler.progress(sigma) ** 2
+        return clean + eta * sigma**2 * guide.gradient(clean, sigma)
 
     def _denoise(self, now: Transition, z: Tensor, sigma: float) -> Tensor:
-        """(B, d) expected clean latents under the product; scores and clean latents differ by sigma^2 and a shift."""
+        """(B, d) expected clean latents under prior times action posterior^omega."""
         n, omega = len(z), self.guidance.omega
         level = torch.full((n,), sigma)
-        if omega == 1:
-            clean = self._predict(now, z, level, False)
-        elif omega == 0:
-            clean = self._predict(now, z, level, True)
-        else:
-            both = now.model.denoiser(
-                z.repeat(2, 1), level.repeat(2), now.past.repeat(2, 1), now.done.repeat(2, 1), now.action.repeat(2, 1),
-                torch.arange(2 * n) < n,
-            )
-            free, given = both.chunk(2)
-            clean = free + omega * (given - free)
-        if self.guide is not None and self.guidance.eta > 0:
-            clean = clean + self.guidance.eta * self.guide(now, clean, sigma)
-        return clean
+        if omega in (0, 1):
+            return self._predict(now, z, level, torch.full((n,), omega == 0))
+        free, given = self._predict(now, z, level, torch.arange(2 * n) < n).chunk(2)
+        return free + omega * (given - free)
 
-    def _predict(self, now: Transition, z: Tensor, level: Tensor, dropped: bool) -> Tensor:
-        return now.model.denoiser(z, level, now.past, now.done, now.action, torch.full((len(z),), dropped))
+    def _predict(self, now: Transition, z: Tensor, level: Tensor, dropped: Tensor) -> Tensor:
+        """Expected clean latents, once or twice per row: as often as `dropped` is longer than the batch."""
+        times = len(dropped) // len(z)
+        given = (z, level, now.live.past, now.done, now.action)
+        z, level, past, done, action = (x.repeat(times, *[1] * (x.ndim - 1)) for x in given)
+        return now.model.denoiser(z, level, past, done, action, dropped)

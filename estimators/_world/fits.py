@@ -1,8 +1,9 @@
 """Trained world models on disk, by content: one fit serves every estimator and every variant that needs the same.
 
-The seed of a fit is a function of the log and of the configuration, not of the generator given to `Estimator.fit`, which
-differs between estimators: they would otherwise be compared on differently trained models, and each train its own.
-Another training of the same configuration is asked for by `fit_seed`.
+The seed of a fit is a function of the configuration, not of the generator given to `Estimator.fit`, which differs between
+estimators: they would otherwise be compared on differently trained models, and each train its own. It does not depend on
+the log either, so that a log with all rewards doubled trains the same model in another currency. Another training of the
+same configuration is asked for by `fit_seed`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import json
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
@@ -27,7 +28,7 @@ from estimators._world.material import Material
 from estimators._world.model import SIZES, WorldModel
 from estimators._world.training import Fit, Training, train_world
 
-VERSION = 1
+VERSION = 2
 """Bump when training or architecture changes: old fits no longer count."""
 COMMITTED = Path(__file__).parents[2] / "results" / "fits"
 CACHE = Path(__file__).parents[2] / ".cache" / "fits"
@@ -53,8 +54,18 @@ class Recipe(ABC, Generic[F]):
 
     def key(self, data: LoggedDataset) -> str:
         """16 hex digits."""
-        text = json.dumps([*self.identity(), data.fingerprint, asdict(self)], sort_keys=True)
+        text = json.dumps([*self.identity(), data.fingerprint, self.settings()], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def settings(self) -> dict[str, object]:
+        """The fields that decide the fit, as strict JSON; those marked `material` are what it is made from."""
+        chosen = [f.name for f in fields(self) if not f.metadata.get("material")]
+        values = {name: getattr(self, name) for name in chosen}
+        return {name: asdict(value) if is_dataclass(value) else value for name, value in values.items()}
+
+    def seed(self) -> str:
+        """What names the random stream of the training: the settings, whatever the log."""
+        return json.dumps([*self.identity(), self.settings()], sort_keys=True)
 
     @abstractmethod
     def identity(self) -> tuple[object, ...]:
@@ -80,6 +91,7 @@ class FitConfig(Recipe[Fit]):
     size: str
     training: Training
     goal_relation: bool
+    knows_instance: bool
     fit_seed: int
 
     exact: ClassVar[tuple[str, ...]] = ("rewards",)
@@ -90,15 +102,17 @@ class FitConfig(Recipe[Fit]):
 
     def train(self, data: LoggedDataset) -> Fit:
         """See `Recipe`."""
-        return train_world(data, self.size, self.training, self.goal_relation, rng_for("world model", self.key(data)))
+        rng = rng_for("world model", self.seed())
+        return train_world(data, self.size, self.training, self.goal_relation, self.knows_instance, rng)
 
     def rebuild(self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]) -> Fit:
         """See `Recipe`."""
         size = SIZES[self.size]
+        material = Material(data, size.vocabulary, size.max_tokens, self.knows_instance)
         with torch.random.fork_rng(devices=[]):
-            model = WorldModel(size, weights["rewards"], self.goal_relation)
+            model = WorldModel(size, weights["rewards"], self.goal_relation, len(material.instances))
         model.load_state_dict(weights)
-        return Fit(model.requires_grad_(False).eval(), Material(data, size.vocabulary, size.max_tokens), facts)
+        return Fit(model.requires_grad_(False).eval(), material, facts)
 
 
 def fitted(data: LoggedDataset, config: Recipe[F]) -> F:

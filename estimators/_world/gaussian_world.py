@@ -13,5 +13,5 @@ class GaussianWorld(LatentWorld):
 
     def draw(self, now: Transition, generator: torch.Generator) -> Tensor:
         """See `LatentWorld`."""
-        mean, log_variance = now.model.next_gaussian(now.past, now.done, now.action)
+        mean, log_variance = now.model.next_gaussian(now.live.past, now.done, now.action)
         return mean + (log_variance / 2).exp() * torch.randn(mean.shape, generator=generator)

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.data import LoggedDataset
+from bench.policy import Observation, SoftObservation
+from estimators._world.adapter import AdapterFit
 from estimators._world.bank import Bank, as_generator, pairs
-from estimators._world.layers import Caches
+from estimators._world.layers import Caches, unit
 from estimators._world.model import WorldModel
 from estimators._world.training import Fit
 from estimators._world.world import Answer, Start, World
 
 
 @dataclass
-class _Episodes:
+class Episodes:
     """The live rows of a batch, in the order of `rows`.
 
     Attributes:
         rows: (B,) which episode each is.
-        z: (B, latent) last observation. goal: (B, past). past: (B, past) history state after it.
+        z: (B, latent) last observation. goal: (B, past) what it is about. past: (B, past) history state after it.
         caches: of the history model. column: columns it holds.
     """
 
@@ -43,26 +45,31 @@ class _Episodes:
         self.caches.keep(index)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Transition:
-    """What a generator of next latents may look at, for B live episodes."""
+    """What a generator of next latents may look at, for B live episodes.
+
+    Attributes:
+        live: the episodes before the action, their history caches already holding it.
+        done: (B, past) history state after the action. action: (B, action) its vector.
+    """
 
     model: WorldModel
-    z: Tensor
-    past: Tensor
+    live: Episodes
     done: Tensor
     action: Tensor
-    rows: list[int] = field(default_factory=list)
 
 
 class LatentWorld(World):
     """The common part of every world that lives in the latent space of a `Fit`.
 
-    The text that is retrieved is read again, so that what the model remembers is what the agent saw.
+    Two ways back to the agent. As text: the nearest logged answer, which is read again, so that what the model remembers
+    is what the agent saw. As soft tokens, with an adapter: the generated latent itself goes on, and text is retrieved only
+    for what is not the language model (lists of actions to explore, records).
     """
 
-    def __init__(self, fit: Fit, data: LoggedDataset):
-        self.model, self.material = fit.model, fit.material
+    def __init__(self, fit: Fit, data: LoggedDataset, adapter: AdapterFit | None = None):
+        self.model, self.material, self.adapter = fit.model, fit.material, adapter
         self._vectors: dict[tuple[str, str], tuple[Tensor, Tensor, Tensor]] = {}
         known = pairs(data)
         self.bank = Bank(data, torch.stack([v[0] for v in self._read(known)]))
@@ -77,10 +84,11 @@ class LatentWorld(World):
         self.bank.clear()
         self.starts, self.generator = list(starts), as_generator(rng)
         seen = self._read([(s.goal, s.observation) for s in starts])
-        goal = torch.stack([v[2] for v in self._read([(s.goal, s.goal) for s in starts])])
+        instance = torch.tensor([self.material.instances.get(s.instance, 0) for s in starts])
+        goal = self.model.about(torch.stack([v[2] for v in self._read([(s.goal, s.goal) for s in starts])]), instance)
         z, caches = torch.stack([v[0] for v in seen]), Caches.of(self.model.blocks)
         past = self.model.advance(z, goal, 0, caches)
-        self.live = _Episodes(list(range(len(starts))), z, goal, past, caches)
+        self.live = Episodes(list(range(len(starts))), z, goal, past, caches)
 
     @torch.no_grad()
     def step(self, actions: Sequence[str | None]) -> list[Answer | None]:
@@ -91,11 +99,15 @@ class LatentWorld(World):
             live.keep(kept)
         starts = [self.starts[row] for row in live.rows]
         texts = [actions[row] for row in live.rows]
-        action = torch.stack([v[1] for v in self._read([(s.goal, a) for s, a in zip(starts, texts, strict=True)])])
+        action = self.read_actions(texts)
         done = model.advance(action, live.goal, live.column, live.caches)
-        drawn = self.draw(Transition(model, live.z, live.past, done, action, live.rows), self.generator)
-        shown = self.bank.nearest(drawn, [s.instance for s in starts], texts)
-        after = torch.stack([v[0] for v in self._read([(s.goal, o) for s, o in zip(starts, shown, strict=True)])])
+        drawn = self.draw(Transition(model, live, done, action), self.generator)
+        shown: list[Observation] = self.bank.nearest(drawn, [s.instance for s in starts], texts)
+        if self.adapter is None:
+            after = torch.stack([v[0] for v in self._read([(s.goal, o) for s, o in zip(starts, shown, strict=True)])])
+        else:
+            after = unit(drawn)
+            shown = [SoftObservation(text, x) for text, x in zip(shown, self.adapter.model(after), strict=True)]
         reward_logits, end_logits = model.events(live.z, action, after, live.past, done)
         reward = model.expected_reward(reward_logits)
         ended = torch.rand(len(shown), generator=self.generator) < end_logits.sigmoid()
@@ -106,9 +118,15 @@ class LatentWorld(World):
             answers[row] = Answer(text, r, e)
         return answers
 
+    def read_actions(self, texts: Sequence[str]) -> Tensor:
+        """(B, action) vectors of one action per live episode."""
+        goals = [self.starts[row].goal for row in self.live.rows]
+        return torch.stack([v[1] for v in self._read(list(zip(goals, texts, strict=True)))])
+
     def diagnostics(self) -> dict[str, float]:
         """See `World`."""
-        return self.bank.diagnostics()
+        facts = {} if self.adapter is None else {f"adapter_{name}": x for name, x in self.adapter.facts.items()}
+        return self.bank.diagnostics() | facts
 
     @torch.no_grad()
     def _read(self, wanted: Sequence[tuple[str, str]]) -> list[tuple[Tensor, Tensor, Tensor]]:

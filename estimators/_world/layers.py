@@ -74,6 +74,10 @@ class Caches:
         """Empty ones."""
         return cls([Cache() for _ in stack])
 
+    def copy(self) -> Caches:
+        """Columns appended to the copy are not seen here."""
+        return Caches([Cache(block.keys, block.values) for block in self.blocks])
+
     def keep(self, rows: Tensor) -> None:
         """Drops all other rows."""
         for block in self.blocks:

@@ -25,11 +25,12 @@ class LoggedWorld(World):
 
     Candidates are the transitions of the same instance, or of all instances where it was never logged. Similarity is
     the cosine of hashed words and word pairs of the last observation and, weighted by `action_weight`, of the action;
-    an equal (observation, action) always comes first, and among equals one is drawn at random.
+    an equal (observation, action) always comes first, and among equals one is drawn at random. Where even the nearest is
+    farther than `abstain` (1 - similarity), nobody knows what would happen: the episode ends there.
     """
 
-    def __init__(self, data: LoggedDataset, action_weight: float):
-        self.action_weight = action_weight
+    def __init__(self, data: LoggedDataset, action_weight: float, abstain: float):
+        self.action_weight, self.abstain = action_weight, abstain
         self.answers: list[_Transition] = []
         seen, did, instance = [], [], []
         for t in data.trajectories:
@@ -50,16 +51,21 @@ class LoggedWorld(World):
         self.rng = rng
         self.instances = [s.instance for s in starts]
         self.shown: list[str] = [s.observation for s in starts]
-        self.asked, self.exact, self.distance = 0, 0, 0.0
+        self.asked, self.exact, self.abstained, self.distance = 0, 0, 0, 0.0
 
     def step(self, actions: Sequence[str | None]) -> list[Answer | None]:
         """See `World`."""
         return [None if action is None else self._reply(k, action) for k, action in enumerate(actions)]
 
     def diagnostics(self) -> dict[str, float]:
-        """Share of steps that the log holds exactly, and mean distance (1 - similarity) of what answered."""
+        """Share of steps that the log holds exactly, mean distance (1 - similarity) of what is nearest, share of episodes
+        that ended because nothing was near enough."""
         asked = max(self.asked, 1)
-        return {"exact_transition_share": self.exact / asked, "retrieval_distance": self.distance / asked}
+        return {
+            "exact_transition_share": self.exact / asked,
+            "retrieval_distance": self.distance / asked,
+            "abstained_share": self.abstained / max(len(self.instances), 1),
+        }
 
     def _reply(self, k: int, action: str) -> Answer:
         rows = self._groups.get(self.instances[k], self._everything)
@@ -70,6 +76,9 @@ class LoggedWorld(World):
         self.asked += 1
         self.exact += bool(nearness.max() > 1 - 1e-6)
         self.distance += float(1 - nearness.max())
+        if 1 - nearness.max() > self.abstain:
+            self.abstained += 1
+            return Answer(self.shown[k], 0.0, True)
         self.shown[k] = found.observation
         return Answer(found.observation, found.reward, found.ended)
 

@@ -39,21 +39,29 @@ class Size:
 SIZES = {
     "cpu": Size(64, 64, 64, 1, 128, 2, 256, 3, 2048, 96),
     "paper": Size(64, 64, 256, 2, 256, 2, 512, 3, 4096, 256),
+    "tiny": Size(16, 16, 16, 1, 32, 1, 32, 1, 512, 32),
 }
 
 
-@dataclass
+ENCODER = ("encoder", "to_observation", "to_action", "to_goal")
+"""The modules that read text; frozen in the second part of the training."""
+
+
+@dataclass(frozen=True)
 class Latents:
     """The distinct texts of a batch as vectors: U pairs of goal and text.
 
     Attributes:
-        pooled: (U, 2 text_width). observation: (U, latent), unit scale. action: (U, action). goal: (U, past).
+        observation: (U, latent), unit scale. action: (U, action). goal: (U, past).
     """
 
-    pooled: Tensor
     observation: Tensor
     action: Tensor
     goal: Tensor
+
+    def of(self, texts: Tensor) -> Latents:
+        """Some of the texts."""
+        return Latents(self.observation[texts], self.action[texts], self.goal[texts])
 
 
 class WorldModel(nn.Module):
@@ -63,9 +71,10 @@ class WorldModel(nn.Module):
         size: widths and depths.
         rewards: (R,) support of the reward distribution: the rewards are two-hot encoded on it.
         goal_relation: see `TextEncoder`.
+        instances: how many task instances have a vector of their own; 0 if they are not to be told apart.
     """
 
-    def __init__(self, size: Size, rewards: Tensor, goal_relation: bool):
+    def __init__(self, size: Size, rewards: Tensor, goal_relation: bool, instances: int):
         super().__init__()
         self.size = size
         self.register_buffer("rewards", rewards)
@@ -79,6 +88,8 @@ class WorldModel(nn.Module):
         self.did = nn.Linear(size.action, size.past)
         self.turn = nn.Embedding(2 * 256, size.past)
         nn.init.normal_(self.turn.weight, std=0.1)
+        self.instance = nn.Embedding(1 + instances, size.past)
+        nn.init.normal_(self.instance.weight, std=0.1)
         self.blocks = nn.ModuleList(Block(size.past, 4) for _ in range(size.past_layers))
         self.denoiser = Denoiser(size.latent, size.past, size.action, size.denoiser, size.denoiser_blocks)
         self.gaussian = mlp(2 * size.past + size.action, 256, 256, 2 * size.latent)
@@ -90,13 +101,17 @@ class WorldModel(nn.Module):
     def read(self, ids: Tensor, shared: Tensor) -> Latents:
         """(U, L) word ids and goal marks to vectors."""
         pooled = self.encoder(ids, shared)
-        return Latents(pooled, unit(self.to_observation(pooled)), self.to_action(pooled), self.to_goal(pooled))
+        return Latents(unit(self.to_observation(pooled)), self.to_action(pooled), self.to_goal(pooled))
+
+    def about(self, goal: Tensor, instance: Tensor) -> Tensor:
+        """(B, past) what an episode is about: its goal, and which instance it plays in, 0 where that is not known."""
+        return goal + self.instance(instance)
 
     def past(self, observations: Tensor, actions: Tensor, goal: Tensor) -> tuple[Tensor, Tensor]:
         """History states along whole episodes.
 
         Args:
-            observations: (B, T, latent). actions: (B, T, action). goal: (B, past).
+            observations: (B, T, latent). actions: (B, T, action). goal: (B, past), see `about`.
 
         Returns:
             (B, T, past) after observation t, and (B, T, past) after action t.
@@ -120,7 +135,7 @@ class WorldModel(nn.Module):
     def next_gaussian(self, past: Tensor, done: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         """(B, latent) mean and log-variance of the next latent as one Gaussian: what diffusion is compared with."""
         mean, log_variance = self.gaussian(torch.cat([past, done, action], dim=-1)).chunk(2, dim=-1)
-        return mean, log_variance.clamp(-6, 2)
+        return mean, log_variance.clamp(-4, 2)
 
     def events(self, z: Tensor, action: Tensor, after: Tensor, past: Tensor, done: Tensor) -> tuple[Tensor, Tensor]:
         """(B, R) logits of the reward over its support, (B,) logits of the episode ending."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.policy import Policy
+from bench.policy import Observation, Policy, SoftObservation
 from estimators._world.world import Start, World
 
 
@@ -19,7 +19,7 @@ class Simulation:
         instances: (N,) code of the instance each began in.
         returns: (N,) discounted. lengths: (N,) steps. ended: (N,) bool, the model ended it before the step limit.
         episodes: for each its (observation, action, reward) steps.
-        diagnostics: of the world.
+        diagnostics, note: of the world.
     """
 
     instances: np.ndarray
@@ -28,6 +28,7 @@ class Simulation:
     ended: np.ndarray
     episodes: list[list[tuple[str, str, float]]]
     diagnostics: dict[str, float]
+    note: str
 
 
 def simulate(
@@ -38,7 +39,8 @@ def simulate(
     seeds = rng.integers(2**62, size=n).tolist()
     world.reset(starts, rng)
     session = policy.start([s.goal for s in starts], seeds)
-    shown: list[str | None] = [s.observation for s in starts]
+    world.meet(session)
+    shown: list[Observation | None] = [s.observation for s in starts]
     returns, lengths, ended = np.zeros(n), np.zeros(n, dtype=int), np.zeros(n, dtype=bool)
     episodes: list[list[tuple[str, str, float]]] = [[] for _ in starts]
     for t in range(horizon):
@@ -47,7 +49,7 @@ def simulate(
         for i, (decision, answer) in enumerate(zip(decisions, answers, strict=True)):
             if decision is None:
                 continue
-            episodes[i].append((shown[i], decision.action, answer.reward))
+            episodes[i].append((_words(shown[i]), decision.action, answer.reward))
             returns[i] += gamma**t * answer.reward
             lengths[i] += 1
             ended[i] = answer.ended
@@ -55,4 +57,8 @@ def simulate(
         if ended.all():
             break
     _, instances = np.unique([s.instance for s in starts], return_inverse=True)
-    return Simulation(instances, returns, lengths, ended, episodes, world.diagnostics())
+    return Simulation(instances, returns, lengths, ended, episodes, world.diagnostics(), world.note)
+
+
+def _words(observation: Observation) -> str:
+    return observation.text if isinstance(observation, SoftObservation) else observation

@@ -35,6 +35,10 @@ class ArcSampler:
         """steps + 1 falling angles, from just below pi / 2 (pure noise) to 0 (clean)."""
         return [0.999 * math.pi / 2 * (1 - i / self.steps) ** self.power for i in range(self.steps + 1)]
 
+    def progress(self, sigma: float) -> float:
+        """How far along the arc a noise level lies: 0 at pure noise, 1 at none."""
+        return 1 - math.atan(sigma) / (math.pi / 2)
+
     def sample(self, denoise: Denoise, noise: Tensor) -> Tensor:
         """(B, d) samples from (B, d) standard normal noise."""
         angles, z = self.angles(), noise

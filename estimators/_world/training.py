@@ -6,8 +6,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,8 +16,9 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.data import LoggedDataset
+from estimators._world.flat import Flat, flatten
 from estimators._world.material import Batch, Material
-from estimators._world.model import SIZES, Latents, WorldModel, event_loss, gaussian_loss, reward_support
+from estimators._world.model import ENCODER, SIZES, Latents, WorldModel, event_loss, gaussian_loss, reward_support
 
 log = logging.getLogger(__name__)
 
@@ -27,22 +28,29 @@ class Training:
     """How long and how fast.
 
     Attributes:
-        epochs: passes over the log, at most.
-        encoder_share: part of them that trains the text encoder too; afterwards its latents are frozen.
-        batch: episodes per update.
-        learning_rate: peak, cosine decay.
+        updates: of the dynamics on frozen latents, at most.
+        encoder_updates: before them, of everything end to end.
+        steps: about how many steps the episodes of an update end to end have; `frozen_steps` on frozen latents.
+        levels: noise levels at which each transition is denoised in one update on frozen latents.
+        learning_rate: peak of either phase, cosine decay.
         held_out: share of episodes kept apart to measure gain and to stop early.
-        patience: epochs without a better held-out loss, on frozen latents, before stopping.
+        measure_every: updates between two looks at the held-out episodes.
+        patience: looks without a better held-out loss before stopping.
         frozen_encoder: never train the text encoder (an ablation).
+        unknown: share of episodes that are not told which instance they play in.
     """
 
-    epochs: int
-    encoder_share: float = 0.5
-    batch: int = 32
+    updates: int
+    encoder_updates: int
+    steps: int = 110
+    frozen_steps: int = 160
+    levels: int = 3
     learning_rate: float = 2e-3
     held_out: float = 0.1
-    patience: int = 3
+    measure_every: int = 100
+    patience: int = 4
     frozen_encoder: bool = False
+    unknown: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class Fit:
         model: averaged weights, in evaluation mode.
         material: the log it learned from.
         facts: held-out losses, `gain` (share of the unconditional denoising loss that knowing the action removes),
-            epochs, seconds, parameters.
+            updates, seconds, parameters.
     """
 
     model: WorldModel
@@ -61,24 +69,12 @@ class Fit:
     facts: dict[str, float]
 
 
-@dataclass(frozen=True)
-class Flat:
-    """The S real steps of a batch: latents before and after, history states, actions, events."""
-
-    z: Tensor
-    after: Tensor
-    past: Tensor
-    done: Tensor
-    action: Tensor
-    code: Tensor
-    reward: Tensor
-    ended: Tensor
-
-
-def train_world(data: LoggedDataset, size: str, training: Training, goal_relation: bool, rng: np.random.Generator) -> Fit:
+def train_world(
+    data: LoggedDataset, size: str, training: Training, goal_relation: bool, knows_instance: bool, rng: np.random.Generator
+) -> Fit:
     """Fits a world model to a log; the same log and generator give the same weights."""
     started, shape = time.perf_counter(), SIZES[size]
-    material = Material(data, shape.vocabulary, shape.max_tokens)
+    material = Material(data, shape.vocabulary, shape.max_tokens, knows_instance)
     order = rng.permutation(len(material))
     held_out, learned = np.split(order, [max(1, round(training.held_out * len(order)))])
     learned = learned if len(learned) else held_out  # a log of one episode
@@ -86,9 +82,9 @@ def train_world(data: LoggedDataset, size: str, training: Training, goal_relatio
     rewards = reward_support(torch.tensor(data.columns.rewards, dtype=torch.float32))
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(int(rng.integers(2**62)))
-        model = WorldModel(shape, rewards, goal_relation)
-    fit = _Loop(model, material, training, generator).run(learned, held_out, rng)
-    facts = fit | {
+        model = WorldModel(shape, rewards, goal_relation, len(material.instances))
+    facts = _Loop(model, material, training, generator).run(learned, held_out, rng)
+    facts |= {
         "seconds": time.perf_counter() - started,
         "parameters": float(sum(p.numel() for p in model.parameters())),
     }
@@ -100,120 +96,111 @@ def train_world(data: LoggedDataset, size: str, training: Training, goal_relatio
 class _Loop:
     def __init__(self, model: WorldModel, material: Material, training: Training, generator: torch.Generator):
         self.model, self.material, self.training, self.generator = model, material, training, generator
-        self.target = copy.deepcopy(model)  # encoder weights averaged: slowly moving targets keep latents from collapsing
-        self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.99))
-        self.optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=1e-3, betas=(0.9, 0.98))
-        self.frozen = False
-        if training.frozen_encoder:
-            self._freeze()
+        self.latents: Latents | None = None  # of every text, once they are frozen
+        self.length = float(material.columns.lengths.mean())
 
     def run(self, learned: np.ndarray, held_out: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-        training, best, kept, waited, done = self.training, math.inf, None, 0, 0
-        batches = math.ceil(len(learned) / training.batch)
-        for epoch in range(training.epochs):
-            if epoch >= training.encoder_share * training.epochs and not self.frozen:
-                self._freeze()
-            for k, part in enumerate(np.array_split(rng.permutation(learned), batches)):
-                self._set_rate((epoch + k / batches) / training.epochs)
-                self._update(self.material.batch(part))
-            done = epoch + 1
-            facts = self.measure(held_out)
-            log.info("epoch %d of %d: %s", done, training.epochs, {k: round(v, 3) for k, v in facts.items()})
-            if self.frozen or epoch == training.epochs - 1:
-                loss = facts["denoising"] + facts["events"]
-                if loss < best:
-                    best, kept, waited = loss, (copy.deepcopy(self.average.module.state_dict()), facts), 0
-                else:
-                    waited += 1
-                if waited >= training.patience:
-                    break
-        weights, facts = kept
-        self.model.load_state_dict(weights)
-        return facts | {"epochs": float(done)}
+        if not self.training.frozen_encoder:
+            self._train_encoder(learned, rng)
+        self._freeze()
+        return self._train_dynamics(learned, held_out, rng)
 
-    def _set_rate(self, progress: float) -> None:
-        rate = self.training.learning_rate * min(1.0, progress * self.training.epochs / 0.5 + 0.02)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * progress)))
-
-    def _freeze(self) -> None:
-        """From now on latents stay as they are: the averaged encoder replaces the trained one, in the averages too."""
-        self.frozen = True
-        for module in (self.model, self.average.module):
-            for part in ("encoder", "to_observation", "to_action", "to_goal"):
-                getattr(module, part).load_state_dict(getattr(self.target, part).state_dict())
-        for part in ("encoder", "to_observation", "to_action", "to_goal"):
-            getattr(self.model, part).requires_grad_(False)
-
-    def _update(self, batch: Batch) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        self._loss(batch).backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.average.update_parameters(self.model)
-        if not self.frozen:
+    def _train_encoder(self, learned: np.ndarray, rng: np.random.Generator) -> None:
+        """Everything end to end, against slowly moving target latents: without these the latents would collapse."""
+        training, model = self.training, self.model
+        target = copy.deepcopy(model)
+        optimizer = _optimizer(model.parameters(), training.learning_rate)
+        for update, part in enumerate(_batches(learned, training.steps / self.length, training.encoder_updates, rng)):
+            batch = self._batch(part)
+            words = self.material.words(batch.texts.tolist())
+            latents = model.read(*words)
             with torch.no_grad():
-                for slow, fast in zip(self.target.parameters(), self.model.parameters(), strict=True):
+                targets = target.read(*words).observation
+            flat = flatten(model, batch, latents, targets)
+            loss = self._loss(flat, latents.action, levels=2) + _word_loss(model, words[0], batch, latents)
+            _step(optimizer, model, loss, training.learning_rate * _rate(update, training.encoder_updates))
+            with torch.no_grad():
+                for slow, fast in zip(target.parameters(), model.parameters(), strict=True):
                     slow.lerp_(fast, 0.02)
-
-    def _loss(self, batch: Batch) -> Tensor:
-        model = self.model
-        latents = model.read(batch.ids, batch.shared)
-        flat = flatten(model, batch, latents, self._targets(batch, latents))
-        repeated = [x.repeat(2, 1) for x in (flat.after, flat.past, flat.done, flat.action)]  # two noise levels each
-        denoising = model.denoiser.loss(*repeated, self.generator).mean()
-        one_step = gaussian_loss(*model.next_gaussian(flat.past, flat.done, flat.action), flat.after).mean()
-        loss = denoising + 0.3 * one_step + event_loss(model, model.events(flat.z, flat.action, flat.after, flat.past, flat.done), flat.reward, flat.ended)
-        return loss + 0.1 * self._action_losses(flat, latents) + self._word_loss(batch, latents)
-
-    def _targets(self, batch: Batch, latents: Latents) -> Tensor:
-        if self.frozen:
-            return latents.observation
-        with torch.no_grad():
-            return self.target.read(batch.ids, batch.shared).observation
-
-    def _action_losses(self, flat: Flat, latents: Latents) -> Tensor:
-        """Inverse dynamics and behavior cloning: which of the batch's actions was it?"""
-        choices, label = torch.unique(flat.code, return_inverse=True)
-        vectors = latents.action[choices]
-        between = self.model.inverse(torch.cat([flat.z, flat.after, flat.past], dim=-1))
-        return F.cross_entropy(between @ vectors.T, label) + F.cross_entropy(self.model.behavior(flat.past) @ vectors.T, label)
-
-    def _word_loss(self, batch: Batch, latents: Latents) -> Tensor:
-        """Latents must tell which words their text holds.
-
-        Takes the place of the paper's contrast with the policy's embeddings: `fit` never sees the policy.
-        """
-        if self.frozen:
-            return torch.zeros(())
-        held = torch.zeros(len(batch.ids), self.model.size.vocabulary)
-        held.scatter_(1, batch.ids, 1.0)
-        seen = torch.unique(batch.observations)
-        logits = self.model.to_words(latents.observation[seen])
-        return F.binary_cross_entropy_with_logits(logits, held[seen], reduction="none").sum(dim=1).mean() / 10
+        for part in ENCODER:
+            getattr(model, part).load_state_dict(getattr(target, part).state_dict())
 
     @torch.no_grad()
-    def measure(self, episodes: Sequence[int]) -> dict[str, float]:
+    def _freeze(self) -> None:
+        """From now on latents stay as they are: every text of the log is read once more, and then no more."""
+        for part in ENCODER:
+            getattr(self.model, part).requires_grad_(False)
+        everything = sorted(range(len(self.material.pairs)), key=lambda k: len(self.material.pairs[k][1]))
+        parts = [everything[i : i + 256] for i in range(0, len(everything), 256)]
+        back = torch.argsort(torch.tensor(everything))
+        read = [self.model.read(*self.material.words(part)) for part in parts]
+        self.latents = Latents(*(torch.cat([getattr(x, name) for x in read])[back] for name in Latents.__dataclass_fields__))
+
+    def _train_dynamics(self, learned: np.ndarray, held_out: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+        """History, denoiser and heads on frozen latents; keeps the averaged weights of the best look at held-out data."""
+        training, model = self.training, self.model
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
+        optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], training.learning_rate)
+        best, kept, waited, done = math.inf, None, 0, 0
+        for update, part in enumerate(_batches(learned, training.frozen_steps / self.length, training.updates, rng)):
+            flat, latents = self._frozen(model, self._batch(part))
+            loss = self._loss(flat, latents.action, training.levels)
+            _step(optimizer, model, loss, training.learning_rate * _rate(update, training.updates))
+            average.update_parameters(model)
+            done = update + 1
+            if done % training.measure_every and done < training.updates:
+                continue
+            facts = self._measure(average.module, held_out)
+            log.info("update %d of %d: %s", done, training.updates, {k: round(v, 3) for k, v in facts.items()})
+            loss = facts["denoising"] + facts["events"]
+            if loss < best:
+                best, kept, waited = loss, (copy.deepcopy(average.module.state_dict()), facts), 0
+            else:
+                waited += 1
+            if waited >= training.patience:
+                break
+        weights, facts = kept
+        model.load_state_dict(weights)
+        return facts | {"updates": float(done)}
+
+    def _batch(self, episodes: Sequence[int]) -> Batch:
+        """Some episodes to learn from, some of them without their instance."""
+        batch = self.material.batch(episodes)
+        told = torch.rand(len(batch.instance), generator=self.generator) >= self.training.unknown
+        return replace(batch, instance=batch.instance * told)
+
+    def _frozen(self, model: WorldModel, batch: Batch) -> tuple[Flat, Latents]:
+        latents = self.latents.of(batch.texts)
+        return flatten(model, batch, latents, latents.observation), latents
+
+    def _loss(self, flat: Flat, actions: Tensor, levels: int) -> Tensor:
+        """Denoising at `levels` noise levels per transition, one-step Gaussian, events, inverse dynamics, cloning."""
+        model = self.model
+        repeated = [x.repeat(levels, 1) for x in (flat.after, flat.past, flat.done, flat.action)]
+        denoising = model.denoiser.loss(*repeated, self.generator).mean()
+        one_step = gaussian_loss(*model.next_gaussian(flat.past, flat.done, flat.action), flat.after).mean()
+        events = model.events(flat.z, flat.action, flat.after, flat.past, flat.done)
+        loss = denoising + 0.3 * one_step + event_loss(model, events, flat.reward, flat.ended)
+        return loss + 0.1 * _action_losses(model, flat, actions)
+
+    @torch.no_grad()
+    def _measure(self, model: WorldModel, episodes: Sequence[int]) -> dict[str, float]:
         """Held-out losses of the averaged weights, with the same noise every time."""
-        model, totals, steps = self.average.module, np.zeros(5), 0
         model.eval()
-        for start in range(0, len(episodes), 4 * self.training.batch):
-            batch = self.material.batch(episodes[start : start + 4 * self.training.batch])
-            latents = model.read(batch.ids, batch.shared)
-            flat = flatten(model, batch, latents, latents.observation)
-            n = len(flat.z)
-            given = (flat.after, flat.past, flat.done, flat.action)
+        totals, steps = np.zeros(5), 0
+        for start in range(0, len(episodes), 32):
+            flat, _ = self._frozen(model, self.material.batch(episodes[start : start + 32]))
+            n, given = len(flat.z), (flat.after, flat.past, flat.done, flat.action)
             losses = [
                 model.denoiser.loss(*given, torch.Generator().manual_seed(start), torch.full((n,), dropped)).mean()
                 for dropped in (False, True)
             ]
             logits = model.events(flat.z, flat.action, flat.after, flat.past, flat.done)
             reward_error = (model.expected_reward(logits[0]) - flat.reward).abs().mean()
-            events = event_loss(model, logits, flat.reward, flat.ended)
             one_step = gaussian_loss(*model.next_gaussian(flat.past, flat.done, flat.action), flat.after).mean()
-            totals += n * np.array([float(x) for x in (*losses, events, reward_error, one_step)])
+            found = (*losses, event_loss(model, logits, flat.reward, flat.ended), reward_error, one_step)
+            totals += n * np.array([float(x) for x in found])
             steps += n
-        model.train()
         given_loss, free_loss, events, reward_error, one_step = (totals / steps).tolist()
         return {
             "denoising": given_loss,
@@ -225,17 +212,49 @@ class _Loop:
         }
 
 
-def flatten(model: WorldModel, batch: Batch, latents: Latents, targets: Tensor) -> Flat:
-    """History states and the real steps of a batch; `targets` (U, latent) are what observations are to be generated as."""
-    before, real = batch.observations[:, :-1], batch.real
-    past, done = model.past(latents.observation[before], latents.action[batch.actions], latents.goal[batch.goal])
-    return Flat(
-        z=latents.observation[before][real],
-        after=targets[batch.observations[:, 1:]][real],
-        past=past[real],
-        done=done[real],
-        action=latents.action[batch.actions][real],
-        code=batch.actions[real],
-        reward=batch.reward,
-        ended=batch.ended,
-    )
+def _action_losses(model: WorldModel, flat: Flat, actions: Tensor) -> Tensor:
+    """Inverse dynamics and behavior cloning: which of the batch's actions was it?"""
+    choices, label = torch.unique(flat.code, return_inverse=True)
+    vectors = actions[choices]
+    between = model.inverse(torch.cat([flat.z, flat.after, flat.past], dim=-1))
+    return F.cross_entropy(between @ vectors.T, label) + F.cross_entropy(model.behavior(flat.past) @ vectors.T, label)
+
+
+def _word_loss(model: WorldModel, ids: Tensor, batch: Batch, latents: Latents) -> Tensor:
+    """Latents must tell which words their text holds.
+
+    Takes the place of the paper's contrast with the policy's embeddings: `fit` never sees the policy.
+    """
+    held = torch.zeros(len(ids), model.size.vocabulary)
+    held.scatter_(1, ids, 1.0)
+    seen = torch.unique(batch.observations)
+    logits = model.to_words(latents.observation[seen])
+    return F.binary_cross_entropy_with_logits(logits, held[seen], reduction="none").sum(dim=1).mean() / 10
+
+
+def _batches(episodes: np.ndarray, size: float, updates: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """`updates` batches of about `size` episodes, epoch after epoch in new random orders."""
+    made = 0
+    while made < updates:
+        for part in np.array_split(rng.permutation(episodes), math.ceil(len(episodes) / max(1.0, size))):
+            if made < updates:
+                made += 1
+                yield part
+
+
+def _optimizer(parameters, rate: float) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-3, betas=(0.9, 0.98))
+
+
+def _step(optimizer: torch.optim.Optimizer, model: WorldModel, loss: Tensor, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+
+
+def _rate(update: int, total: int) -> float:
+    """Warm-up over the first twentieth, cosine decay to 3 %."""
+    return min(1.0, 20 * (update + 1) / total) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * update / total)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.data import LoggedDataset
+from bench.policy import Observation, PolicySession
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +23,22 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a simulated step brings: the next observation as text, the reward, and whether the episode is over."""
+    """What a simulated step brings: the next observation as the agent is to read it, the reward, and whether the episode
+    is over."""
 
-    observation: str
+    observation: Observation
     reward: float
     ended: bool
 
 
 class World(ABC):
-    """A batch of simulated episodes in lockstep."""
+    """A batch of simulated episodes in lockstep.
+
+    Attributes:
+        note: what a reader of its results must know; empty if nothing.
+    """
+
+    note: str = ""
 
     @abstractmethod
     def reset(self, starts: Sequence[Start], rng: np.random.Generator) -> None:
@@ -39,6 +47,9 @@ class World(ABC):
     @abstractmethod
     def step(self, actions: Sequence[str | None]) -> list[Answer | None]:
         """Answers one action per episode; None for episodes that are over, for good."""
+
+    def meet(self, session: PolicySession) -> None:
+        """Introduces the agent that plays, before the first step; only guided worlds ask it anything."""
 
     def diagnostics(self) -> dict[str, float]:
         """What the simulation should be judged by, since `reset`."""

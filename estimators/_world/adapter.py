@@ -1,0 +1,171 @@
+"""G_psi: latents as soft tokens, so that a white-box agent reads a generated observation without any text.
+
+One adapter per agent (embedding table and weights), distilled on the log: shown soft tokens instead of an observation's
+words, the agent should act as it does on the words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bench.data import LoggedDataset, Trajectory
+from estimators._world.layers import mlp
+from estimators._world.training import Fit
+
+Kind = Literal["trained", "linear"]
+
+
+@dataclass(frozen=True)
+class AdapterTraining:
+    """How an adapter is distilled.
+
+    Attributes:
+        tokens: K soft tokens per observation.
+        width: of the hidden layer.
+        updates, batch: steps, episodes per step.
+        learning_rate: peak, cosine decay.
+        held_out: share of episodes kept apart to measure agreement.
+        kind: "linear": a least-squares map to the mean token embedding, never shown to the agent (an ablation).
+    """
+
+    tokens: int = 4
+    width: int = 256
+    updates: int = 120
+    batch: int = 8
+    learning_rate: float = 3e-3
+    held_out: float = 0.1
+    kind: Kind = "trained"
+
+
+class Adapter(nn.Module):
+    """(B, latent) -> (B, K, d) soft tokens of the scale of the agent's own embeddings: a linear part that gives the mean
+    word, and a two-layer GELU correction."""
+
+    def __init__(self, latent: int, tokens: int, size: int, width: int):
+        super().__init__()
+        self.tokens, self.size = tokens, size
+        self.mean = nn.Linear(latent, size)
+        self.rest = mlp(latent, width, tokens * size, activation=nn.GELU)
+        nn.init.zeros_(self.rest[-1].weight)
+        nn.init.zeros_(self.rest[-1].bias)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Soft tokens of latents."""
+        return self.mean(z)[:, None] + self.rest(z).view(len(z), self.tokens, self.size)
+
+
+@dataclass(frozen=True)
+class AdapterFit:
+    """A distilled adapter and what is known of it, see `train_adapter`."""
+
+    model: Adapter
+    facts: dict[str, float]
+
+
+def train_adapter(
+    fit: Fit, data: LoggedDataset, inside: Any, training: AdapterTraining, rng: np.random.Generator
+) -> AdapterFit:
+    """Distills an adapter for one agent.
+
+    Args:
+        fit: the world model, trained on `data`.
+        inside: the agent's `white_box`.
+
+    Returns:
+        The adapter; its facts are held-out `agreement`: share of logged actions whose every token would be chosen alike after soft
+        tokens and after words; `kl`: mean divergence per action token, words from soft tokens.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(int(rng.integers(2**62)))
+        adapter = Adapter(fit.model.size.latent, training.tokens, inside.size, training.width)
+    latents = _Latents(fit, data)
+    _fit_mean(adapter, latents, inside)
+    order = rng.permutation(len(data))
+    held_out, learned = np.split(order, [max(1, round(training.held_out * len(order)))])
+    learned = learned if len(learned) else held_out
+    if training.kind == "trained":
+        _distill(adapter, latents, data.trajectories, learned, inside, training, rng)
+    facts = _fidelity(adapter, latents, [data.trajectories[i] for i in held_out[:64]], inside)
+    return AdapterFit(adapter.eval(), facts)
+
+
+class _Latents:
+    """The latents of a log's observations."""
+
+    def __init__(self, fit: Fit, data: LoggedDataset):
+        self.pairs = sorted({(t.goal, s.observation) for t in data.trajectories for s in t.steps}, key=lambda p: len(p[1]))
+        self.code = {pair: k for k, pair in enumerate(self.pairs)}
+        parts = [self.pairs[i : i + 256] for i in range(0, len(self.pairs), 256)]
+        with torch.no_grad():
+            self.z = torch.cat([fit.model.read(*fit.material.vocabulary.batch(part)).observation for part in parts])
+
+    def soft(self, adapter: Adapter, trajectories: Sequence[Trajectory]) -> list[Tensor]:
+        """For each trajectory (T, K, d) soft tokens of its observations."""
+        codes = [self.code[t.goal, s.observation] for t in trajectories for s in t.steps]
+        return list(adapter(self.z[torch.tensor(codes)]).split([len(t) for t in trajectories]))
+
+
+def _fit_mean(adapter: Adapter, latents: _Latents, inside: Any) -> None:
+    """Ridge regression of the mean token embedding on the latent."""
+    words = inside.mean_embeddings([text for _, text in latents.pairs])
+    z = torch.cat([latents.z, torch.ones(len(latents.z), 1)], dim=1)
+    solution = torch.linalg.solve(z.T @ z + 1e-2 * torch.eye(z.shape[1]), z.T @ words)
+    with torch.no_grad():
+        adapter.mean.weight.copy_(solution[:-1].T)
+        adapter.mean.bias.copy_(solution[-1])
+
+
+def _distill(
+    adapter: Adapter,
+    latents: _Latents,
+    trajectories: Sequence[Trajectory],
+    learned: np.ndarray,
+    inside: Any,
+    training: AdapterTraining,
+    rng: np.random.Generator,
+) -> None:
+    optimizer = torch.optim.AdamW(adapter.parameters(), lr=training.learning_rate, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, total_steps=training.updates, pct_start=0.1)
+    taught: dict[int, Tensor] = {}  # what the agent thinks after words: once per episode
+    for _ in range(training.updates):
+        chosen = rng.choice(learned, size=min(training.batch, len(learned)), replace=False)
+        new = [i for i in chosen if i not in taught]
+        if new:
+            with torch.no_grad():
+                states = inside.action_states([trajectories[i] for i in new])
+            taught |= dict(zip(new, states.split([_tokens(trajectories[i], inside) for i in new]), strict=True))
+        episodes = [trajectories[i] for i in chosen]
+        teacher = inside.logits(torch.cat([taught[i] for i in chosen])).log_softmax(dim=-1)
+        student = inside.logits(inside.action_states(episodes, latents.soft(adapter, episodes))).log_softmax(dim=-1)
+        loss = F.kl_div(student, teacher, log_target=True, reduction="batchmean")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+
+
+@torch.no_grad()
+def _fidelity(adapter: Adapter, latents: _Latents, episodes: Sequence[Trajectory], inside: Any) -> dict[str, float]:
+    episodes = [e for e in episodes if len(e) > 1] or list(episodes)
+    teacher = inside.logits(inside.action_states(episodes)).log_softmax(dim=-1)
+    student = inside.logits(inside.action_states(episodes, latents.soft(adapter, episodes))).log_softmax(dim=-1)
+    size = torch.tensor([inside.tokens(s) for e in episodes for s in e.steps])
+    later = torch.tensor([t > 0 for e in episodes for t in range(len(e))])  # the first observation is always read as text
+    alike = (teacher.argmax(dim=-1) == student.argmax(dim=-1)).double()
+    action = torch.arange(len(size)).repeat_interleave(size)
+    whole = torch.zeros(len(size), dtype=torch.float64).index_add(0, action, 1 - alike) == 0
+    kl = F.kl_div(student, teacher, log_target=True, reduction="none").sum(dim=-1)
+    later = later if bool(later.any()) else torch.ones_like(later)
+    return {"agreement": float(whole[later].double().mean()), "kl": float(kl[later[action]].mean())}
+
+
+def _tokens(trajectory: Trajectory, inside: Any) -> int:
+    return sum(inside.tokens(step) for step in trajectory.steps)
