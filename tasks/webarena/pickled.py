@@ -2,7 +2,7 @@
 
 A pickle is a program for a stack machine. This one knows the instructions that build plain data. Where the program
 names a class, the name is all it gets: an object becomes a `Record` of class name, arguments and state. What it may
-ask to be called is a list of exact names that rebuild data (arrays, dates, paths), and they too end as records; anything
+ask to be called is a list of exact names that rebuild data (arrays, dates, paths); they too end as records. Anything
 else that is to be called, numpy's and the standard library's own functions included, refuses the whole file.
 """
 
