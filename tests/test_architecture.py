@@ -16,9 +16,10 @@ from bench import registry
 from tests.house import ROOT
 
 FORBIDDEN = {
-    "bench": {"estimators", "tasks", "run_bench", "tests"},
-    "estimators": {"tasks", "run_bench", "tests"},
-    "tasks": {"estimators", "run_bench", "tests"},
+    "bench": {"estimators", "tasks", "run_bench", "studies", "tests"},
+    "estimators": {"tasks", "run_bench", "studies", "tests"},
+    "tasks": {"estimators", "run_bench", "studies", "tests"},
+    "studies": {"run_bench", "tests"},
 }
 MODULES = [path for room in FORBIDDEN for path in sorted((ROOT / room).rglob("*.py"))]
 VAGUE = {"utils", "util", "common", "helpers", "misc", "shared"}
@@ -72,6 +73,11 @@ def test_imports_go_one_way(path):
     wrong = FORBIDDEN[room] & set(imported(tree(path)))
     assert not wrong, f"{label(path)} imports {sorted(wrong)}: {room} must not know them"
     assert "." not in set(imported(tree(path))), f"{label(path)} uses a relative import; write {room}.…"
+
+
+@pytest.mark.parametrize("path", [ROOT / "run_bench.py", *sorted((ROOT / "benchmarks").glob("*.py"))], ids=label)
+def test_nobody_imports_a_study(path):
+    assert "studies" not in set(imported(tree(path))), f"{label(path)} imports a study: studies only read"
 
 
 def test_an_import_in_the_wrong_direction_would_be_seen():
