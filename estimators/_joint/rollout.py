@@ -37,7 +37,7 @@ class Live:
 
     Attributes:
         rows: which episode each is. starts: where they began.
-        goal: (B, past). seen: (B, t + 1, latent). did: (B, t, action).
+        goal: (B, past) what each is about. seen: (B, t + 1, latent). did: (B, t, action).
         history: past (observation, action) pairs. shown: current observations.
     """
 
@@ -134,19 +134,32 @@ class WindowSimulator:
             live = live.keep([k for k, row in enumerate(live.rows) if not ended[row]])
             t += self.length
         _, instances = np.unique([s.instance for s in starts], return_inverse=True)
-        return Simulation(instances, returns, lengths, ended, episodes, self._diagnostics(), "")
+        return Simulation(
+            instances=instances,
+            returns=returns,
+            lengths=lengths,
+            ended=ended,
+            starts=starts,
+            episodes=episodes,
+            diagnostics=self._diagnostics(),
+            note="",
+        )
 
     def extend(self, live: Live, row: Tensor, bank: Bank) -> Tensor:
         """Appends one decoded transition, (B, D) standardized, to live episodes; (B,) distances of the actions."""
-        goals = [s.goal for s in live.starts]
         actions, gaps = self.pool.nearest(self.units.blocks(row)[0], live.places)
+        self.append(live, row, actions, bank)
+        return gaps
+
+    def append(self, live: Live, row: Tensor, actions: Sequence[str], bank: Bank) -> None:
+        """Appends one transition, (B, D) standardized, whose actions are known as text; only the observation is decoded."""
+        goals = [s.goal for s in live.starts]
         shown = bank.nearest(self.units.after(row), [s.instance for s in live.starts], actions)
         did = self.reader.actions(list(zip(goals, actions, strict=True)))
         seen = self.reader.observations(list(zip(goals, shown, strict=True)))
         live.history = [(*h, (o, a)) for h, o, a in zip(live.history, live.shown, actions, strict=True)]
         live.did, live.seen = torch.cat([live.did, did[:, None]], dim=1), torch.cat([live.seen, seen[:, None]], dim=1)
         live.shown = shown
-        return gaps
 
     def past(self, live: Live) -> Tensor:
         """(B, past) history states after the current observations."""
@@ -156,8 +169,8 @@ class WindowSimulator:
     def _begin(self, starts: Sequence[Start]) -> Live:
         seen = self.reader.observations([(s.goal, s.observation) for s in starts])[:, None]
         did = torch.zeros(len(starts), 0, self.model.size.action)
-        goal = self.reader.goals([s.goal for s in starts])
-        return Live(list(range(len(starts))), list(starts), goal, seen, did, [()] * len(starts), [s.observation for s in starts])
+        about = self.reader.about([(s.instance, s.goal) for s in starts])
+        return Live(list(range(len(starts))), list(starts), about, seen, did, [()] * len(starts), [s.observation for s in starts])
 
     def _sample(self, live: Live, t: int) -> Tensor:
         """(B, W, D) windows under guidance."""
