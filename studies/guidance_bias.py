@@ -20,8 +20,8 @@ import numpy as np
 
 from bench.plots.style import save
 from bench.tables import table
-from studies.answers import RESULTS, figure_folder, keep_answer, start
-from studies.heat_map import heat_maps
+from studies._answers import RESULTS, figure_folder, keep_answer, start
+from studies._heat_map import heat_maps
 
 NAME = "guidance_bias"
 STATES, ACTIONS, STEPS = 4, 3, 5
@@ -180,12 +180,15 @@ def answer(count: int) -> tuple[dict[str, object], str, np.ndarray]:
 
 def markdown(content: dict) -> str:
     """The table, and the example that needs no table."""
-    rows = [[row["label"], row["name"], f"{row['relative_bias']:.3f}"] for row in content["forms"]]
+    rows = [
+        [row["label"] + (f" ({row['name']})" if row["name"] else ""), f"{row['relative_bias']:.3f}"]
+        for row in content["forms"]
+    ]
     example, count = content["one_decision"], content["processes"]["count"]
     return (
         f"Mean absolute bias of the value over {count} random MDPs, as a share of the mean difference between behavior and "
         "target policy; every model exact, nothing sampled.\n\n"
-        + table(["kernel", "", "relative bias"], rows)
+        + table(["kernel", "relative bias"], rows)
         + f"\n\nOne decision, behavior {example['behavior']}, target {example['target']}: the product without the "
         f"behavior's probability in the denominator gives {example['without_denominator']:.2f}, with it "
         f"{example['with_denominator']:.2f}."
