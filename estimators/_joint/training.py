@@ -83,7 +83,7 @@ class WindowConfig(Recipe[WindowFit]):
 
     def train(self, data: LoggedDataset) -> WindowFit:
         """See `Recipe`."""
-        rng = rng_for("windows", self.key(data))
+        rng = rng_for("windows", self.seed())
         return train_windows(data, fitted(data, self.world), self.training, self.world.size, rng)
 
     def rebuild(

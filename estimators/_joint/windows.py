@@ -32,9 +32,11 @@ class Reader:
         """(B, action) of (goal, text) pairs."""
         return self._vectors(pairs, 1)
 
-    def goals(self, goals: Sequence[str]) -> Tensor:
-        """(B, past) of goals."""
-        return self._vectors([(goal, goal) for goal in goals], 2)
+    @torch.no_grad()
+    def about(self, places: Sequence[tuple[str, str]]) -> Tensor:
+        """(B, past) what episodes with these (instance, goal) are about."""
+        instance = torch.tensor([self.material.instances.get(name, 0) for name, _ in places])
+        return self.model.about(self._vectors([(goal, goal) for _, goal in places], 2), instance)
 
     @torch.no_grad()
     def _vectors(self, wanted: Sequence[tuple[str, str]], which: int) -> Tensor:
@@ -99,7 +101,7 @@ def _read_episodes(trajectories: Sequence, reader: Reader) -> list[tuple[Tensor,
         acts = [(t.goal, s.action) for s in t.steps]
         did.append(reader.actions(acts + acts[-1:] * (longest - len(t))))
     z, action = torch.stack(seen), torch.stack(did)  # (B, T + 1, latent), (B, T, action)
-    past, _ = reader.model.past(z[:, :-1], action, reader.goals([t.goal for t in trajectories]))
+    past, _ = reader.model.past(z[:, :-1], action, reader.about([(t.instance, t.goal) for t in trajectories]))
     start = torch.cat([past, z[:, :-1]], dim=-1)
     return [(start[i, : len(t)], action[i, : len(t)], z[i, 1 : len(t) + 1]) for i, t in enumerate(trajectories)]
 
