@@ -36,6 +36,13 @@ class TargetActions:
     probability: np.ndarray
     steps: int
 
+    def at(self, steps: np.ndarray) -> TargetActions:
+        """Those at some steps, (S,) bool, numbered among them."""
+        mine = steps[self.step]
+        number = np.cumsum(steps) - 1
+        texts = [text for text, keep in zip(self.actions, mine, strict=True) if keep]
+        return TargetActions(number[self.step[mine]], texts, self.probability[mine], int(steps.sum()))
+
     @property
     def mixture(self) -> sp.csr_matrix:
         """(S, m) matrix that averages over the candidates of each step."""

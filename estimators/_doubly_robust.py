@@ -81,12 +81,12 @@ class CrossFitted(TextRegression):
     tiny: ClassVar[dict[str, Any]] = {"dimensions": 8, "trees": 5, "folds": 2}
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
-        return super().unsupported(data, policy) or _too_small(data)
+        return super().unsupported(data, policy) or too_small(data)
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         if self.folds < 2:
             raise BenchError(f"{self.name}: folds must be at least 2, not {self.folds}: Q is learned elsewhere.")
-        if reason := _too_small(data):
+        if reason := too_small(data):
             raise BenchError(f"{self.name}: {reason}.")
         self.data_ = data
         self.texts_ = self.log_texts(data)
@@ -112,7 +112,8 @@ class CrossFitted(TextRegression):
         return values, diagnostics | {"direct": float(v[data.columns.offsets[:-1]].mean())}
 
 
-def _too_small(data: LoggedDataset) -> str | None:
+def too_small(data: LoggedDataset) -> str | None:
+    """Why a log cannot be split into folds, or None."""
     if len(data) < 2:
         return "the log holds one episode, and cross-fitting needs at least two"
     if not data.fixed_instances and len(data.columns.instances) < 2:

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.data import Step, Trajectory
 from bench.policy import Observation, Policy, SoftObservation
 from estimators._world.world import Start, World
+
+
+SIMULATED = "simulated"
+"""Name of the logger of simulated episodes."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class Simulation:
     Attributes:
         instances: (N,) code of the instance each began in.
         returns: (N,) discounted. lengths: (N,) steps. ended: (N,) bool, the model ended it before the step limit.
-        episodes: for each its (observation, action, reward) steps.
+        starts: where each began. episodes: for each its (observation, action, reward) steps.
         diagnostics, note: of the world.
     """
 
@@ -26,9 +31,19 @@ class Simulation:
     returns: np.ndarray
     lengths: np.ndarray
     ended: np.ndarray
+    starts: Sequence[Start]
     episodes: list[list[tuple[str, str, float]]]
     diagnostics: dict[str, float]
     note: str
+
+    def trajectories(self) -> list[Trajectory]:
+        """The episodes as if they had been logged, by the logger "simulated"; they know no propensities."""
+        return [
+            Trajectory(
+                f"simulated {i}", s.instance, s.goal, tuple(Step(*step) for step in steps), None, bool(end), not end, SIMULATED
+            )
+            for i, (s, steps, end) in enumerate(zip(self.starts, self.episodes, self.ended, strict=True))
+        ]
 
 
 def simulate(
@@ -57,7 +72,7 @@ def simulate(
         if ended.all():
             break
     _, instances = np.unique([s.instance for s in starts], return_inverse=True)
-    return Simulation(instances, returns, lengths, ended, episodes, world.diagnostics(), world.note)
+    return Simulation(instances, returns, lengths, ended, starts, episodes, world.diagnostics(), world.note)
 
 
 def _words(observation: Observation) -> str:
