@@ -38,7 +38,7 @@ def keep_answer(results: Path, name: str, content: Mapping[str, Any], table: str
     path = answer_path(results, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     source = take_provenance().model_dump(exclude={"source"})
-    source["command"] = shlex.join(["python", "-m", f"studies.{Path(sys.argv[0]).stem}", *sys.argv[1:]])
+    source["command"] = f"{_program()} {shlex.join(sys.argv[1:])}".strip()
     shown = {"table": table} if table else {}
     path.write_text(json.dumps({**content, **shown, "provenance": source}, indent=1, allow_nan=False) + "\n", "utf-8")
     return path
@@ -70,7 +70,11 @@ def known(value: float | None) -> float | None:
 def start(main: Callable[..., Any]) -> int:
     """Runs a study from the command line; errors that are the user's to mend are printed without a traceback."""
     try:
-        return tyro.cli(main) or 0
+        return tyro.cli(main, prog=_program()) or 0
     except BenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+
+
+def _program() -> str:
+    return f"python -m studies.{Path(sys.argv[0]).stem}"

@@ -20,8 +20,8 @@ import numpy as np
 
 from bench.plots.style import save
 from bench.tables import table
-from studies._answers import RESULTS, figure_folder, keep_answer, start
-from studies._heat_map import heat_maps
+from studies.answers import RESULTS, figure_folder, keep_answer, start
+from studies.heat_map import heat_maps
 
 NAME = "guidance_bias"
 STATES, ACTIONS, STEPS = 4, 3, 5

@@ -28,7 +28,7 @@ def heat_maps(
         shape = (1, max(len(grids), 1))
         panel = (0.62 * len(etas) + 0.2, 0.42 * len(omegas) + 0.1)
         wide = max(panel[0], 2.3)  # room for the titles
-        figure = new_figure((wide, panel[1]), shape, (0.35, 0.0), Margins(0.65, 0.25, 0.72, 0.72))
+        figure = new_figure((wide, panel[1]), shape, (0.35, 0.0), Margins(0.65, 0.25, 0.6, 0.72))
         panels = figure.subplots(*shape, sharey=True, squeeze=False)[0]
         for axes, (name, grid) in zip(panels, grids.items(), strict=True):
             axes.set_title(name, pad=5, y=1.0)
