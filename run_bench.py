@@ -114,9 +114,24 @@ class Run(_Grid):
             return 130
         print(finished)
         if outcome.counts.get("failed"):
-            print("Some cells failed and will be retried: see `run_bench.py status`.", file=sys.stderr)
+            print(_failures(left, store), file=sys.stderr)
             return 1
         return 0
+
+
+def _failures(jobs: list[Job], store: Store) -> str:
+    """The first failures in a line each, and where the tracebacks are."""
+    from bench.status import failed_lines
+
+    records = filter(None, (store.load(cell) for job in jobs for cell in job.cells))
+    failed = [record for record in records if record.status == "failed"]
+    return "\n".join(
+        [
+            "Some cells failed and will be retried by the next run:",
+            *failed_lines(failed, 5),
+            f"Tracebacks: `reason` in the records, e.g. {store.path(failed[0].cell)}",
+        ]
+    )
 
 
 def _same_command() -> str:

@@ -34,9 +34,10 @@ LEGEND = (
 
 INTERVALS = (
     "**Intervals and cost** (medians of seconds and peak memory). An interval says how much an estimate would move on "
-    "another log of this size; the bias of an estimator, a wrong model or weights that never showed in the log are not in "
-    "it. *seeds / interval* compares how much the estimates do move between disjoint parts of the log with what their "
-    "intervals say: near 1 an interval that misses is honest about chance and misses for bias, above 1 it is too narrow."
+    "another log of this size; the bias of an estimator, a wrong model or weights that never showed in the log are not "
+    "in it. *seeds / interval* compares how much the estimates do move between disjoint parts of the log with what "
+    "their intervals say: near 1 an interval that misses is honest about chance and misses for bias, above 1 it is too "
+    "narrow."
 )
 
 

@@ -105,8 +105,8 @@ def score(results_dir: Path, n_draws: int = DRAWS) -> Scores:
     notes += [f"{path} cannot be read and was left out: {why}" for path, why in sorted(store.unreadable.items())]
     if not found:
         raise BenchError(
-            f"{store.cells} holds no cell that can be scored. {' '.join(notes)} Run `python run_bench.py run --results "
-            f"{store.results}` first, or name another folder with --results."
+            " ".join([f"{store.cells} holds no cell that can be scored.", *notes])
+            + f" Run `python run_bench.py run --results {store.results}` first, or name another folder with --results."
         )
     shown = _main_boards(found)
     real = {task: real_episodes(store.results, task) for task in sorted({b.task for b in found})}

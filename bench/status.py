@@ -103,6 +103,11 @@ def _with_status(records: Iterable[Record], status: str) -> list[Record]:
     return [record for record in records if record.status == status]
 
 
+def failed_lines(records: Sequence[Record], shown: int) -> list[str]:
+    """What failed and why, a line each; how many more there are."""
+    return _cut([_failure(record) for record in records], shown)
+
+
 def _failure(record: Record) -> str:
     cell = record.cell
     last = record.reason.strip().splitlines()[-1]
@@ -121,5 +126,9 @@ def _section(title: str, lines: Iterable[str]) -> str:
     items = list(lines)
     if not items:
         return ""
-    more = [f"  and {len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return "\n".join([f"{title}:", *(f"  {line}" for line in items[:SHOWN]), *more])
+    return "\n".join([f"{title}:", *_cut(items, SHOWN)])
+
+
+def _cut(items: Sequence[str], shown: int) -> list[str]:
+    more = [f"  and {len(items) - shown} more"] if len(items) > shown else []
+    return [*(f"  {line}" for line in items[:shown]), *more]
