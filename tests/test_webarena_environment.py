@@ -258,6 +258,25 @@ def test_what_is_no_action_changes_nothing_and_three_in_a_row_end_the_episode() 
         env.step("stop []")
 
 
+def test_no_text_an_agent_may_write_breaks_an_episode() -> None:
+    rng = np.random.default_rng(3)
+    scraps = ["", "[", "]", "%", "+", "'", '"', "\\", "<b>", "&amp;", "\x00", "\ud83d", "ä", "\u202e", "٣", "\n", "a b"]
+    scraps.append("9" * 40)
+    verbs = "click type press goto tab_focus stop hover scroll new_tab go_back ``` close_tab".split()
+    env, page = started(start="__REDDIT__/submit/books")
+    for _ in range(400):
+        ids = re.findall(r"\[(\d+)\]", page)
+        text = "".join(scraps[i] for i in rng.integers(len(scraps), size=int(rng.integers(1, 4))))
+        url = ("", "http://shop/search?q=", "http://forum/f/", "http://admin/product/")[int(rng.integers(4))]
+        verb, number = verbs[int(rng.integers(len(verbs)))], ids[int(rng.integers(len(ids)))]
+        action = {"goto": f"goto [{url}{text}]", "type": f"type [{number}] [{text}] [{int(rng.integers(2))}]"}.get(verb)
+        click = f"{verb} [{number}]" if verb in ("click", "hover") else f"{verb} [{text}]"
+        page, _, done = env.step(action or click)
+        if done:
+            _, page = env.reset(f"{WORLD}/1")
+        assert page.startswith("Tab 0")
+
+
 def test_an_agent_that_repeats_itself_is_stopped() -> None:
     env, home = started()
     link = number_of(home, "link", "Cart")

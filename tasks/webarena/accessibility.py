@@ -1,7 +1,8 @@
 """A page's HTML as the accessibility-tree text that WebArena shows its agents, without a browser.
 
-Roles, names and properties are those of Chromium's tree for the HTML that our sites use; what WebArena leaves out (empty
-containers, text that one of the three lines before it has) is left out here. There is no layout: pages are shown whole.
+Roles, names and properties are those of Chromium's tree for the HTML that our sites use; what WebArena leaves out
+(empty containers, text that one of the three lines before it has) is left out here. There is no layout: pages are shown
+whole.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ _SOURCES = {
     "forum": """<h1>{{ forum }}</h1><a href="/submit/{{ forum }}">Submit</a>
 <ul>{% for p in posts %}<li><a href="/f/{{ forum }}/{{ p.id }}">{{ p.title }}</a></li>{% endfor %}</ul>""",
     "post": """<h1>{{ p.title }}</h1><p class="author">by {{ p.author }}</p><p class="body">{{ p.body }}</p>
-<form class="vote{{ ' upvoted' if p.voted else '' }}" action="/f/{{ p.forum }}/{{ p.id }}/vote" method="post">
+<form class="vote{{ ' upvoted' if p.voted }}" action="/f/{{ p.forum }}/{{ p.id }}/vote" method="post">
 <button>{{ 'Retract upvote' if p.voted else 'Upvote' }}</button> <span class="votes">Votes: {{ p.votes }}</span></form>
 <ul id="comments">{% for c in comments %}<li>{{ c.author }}: {{ c.text }}</li>{% endfor %}</ul>
 <form action="/f/{{ p.forum }}/{{ p.id }}/comment" method="post">

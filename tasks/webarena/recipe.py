@@ -1,0 +1,91 @@
+"""How the WebArena-style recording is made: fifteen kinds of task, two mixes, checkpoints from weak to strong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from bench.agents.cloning import CloningConfig
+from bench.recipe import Recipe
+from bench.task import PolicyCard
+from tasks.webarena.configs import WebTask
+from tasks.webarena.environment import STEP_LIMIT, VERSION, WebEnvironment
+from tasks.webarena.exploration import exploratory_actions
+from tasks.webarena.generator import generate
+
+EVALUATION = 50
+"""Evaluation instances: ten worlds, every kind of task three or four times."""
+
+
+@dataclass(frozen=True)
+class WebArenaRecipe(Recipe):
+    """See `Recipe`."""
+
+    task: ClassVar[str] = "webarena"
+
+    @cached_property
+    def asked(self) -> tuple[WebTask, ...]:
+        """The evaluation tasks."""
+        return generate("evaluation", len(self.instances))
+
+    def environment(self) -> WebEnvironment:
+        """The evaluation tasks on our sites; element ids are fresh every time, as in WebArena."""
+        return WebEnvironment(self.asked, np.random.default_rng())
+
+    def demonstrations(self, mix: str, out: Path, workers: int) -> list[Path]:
+        """Train tasks done by an expert with noise; only those that reach the score."""
+        from tasks.webarena.demos import generate as demonstrate
+
+        return [demonstrate(out, mix, seed=0)]
+
+    def explore(self, goal: str, observations: Sequence[str]) -> Sequence[str]:
+        """See `tasks.webarena.exploration`."""
+        return exploratory_actions(goal, observations)
+
+
+def _agent(mix: str, percent: int, temperature: float = 1.0) -> PolicyCard:
+    sampler = "" if temperature == 1.0 else f"-t{round(100 * temperature):03d}"
+    words = f"mix {mix}, {percent} % of the training, temperature {temperature:g}"
+    return PolicyCard(f"{mix}-{percent:03d}{sampler}", words, f"{mix}-{percent:03d}", temperature)
+
+
+def _epsilon(epsilon: float) -> PolicyCard:
+    words = f"mix a, fully trained, each action uniform over plausible ones with probability {epsilon:g}"
+    return PolicyCard(f"a-100-eps{round(100 * epsilon):03d}", words, "a-100", epsilon=epsilon, epsilon_sweep=True)
+
+
+RECIPE = WebArenaRecipe(
+    instances=tuple(task.instance for task in generate("evaluation", EVALUATION)),
+    step_limit=STEP_LIMIT,
+    environment_version=VERSION,
+    policies=(
+        # loggers
+        _agent("a", 35),
+        _agent("b", 50),
+        _agent("a", 70),
+        _agent("b", 100, 0.4),
+        # targets, from weak to strong within a mix
+        _agent("a", 10),
+        _agent("a", 50),
+        _agent("a", 100),
+        _agent("a", 100, 0.4),
+        _agent("b", 10),
+        _agent("b", 20),
+        _agent("b", 70),
+        _agent("b", 100),
+        *map(_epsilon, (0.25, 0.5, 0.75, 1.0)),
+    ),
+    logs={"pooled": ("a-035", "b-050", "a-070"), "far": ("b-100-t040",)},
+    mixes=("a", "b"),
+    cloning=CloningConfig(hidden=192, layers=4, heads=6, feed_forward=384),
+    masked_policy="a-100",
+    deterministic=False,  # element ids differ in every episode
+    max_observation_tokens=320,
+    log_episodes=60,
+    truth_episodes=12,
+)
