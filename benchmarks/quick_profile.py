@@ -52,7 +52,7 @@ def measured(command: Sequence[str]) -> tuple[int, float]:
     process, peak = subprocess.Popen([sys.executable, "run_bench.py", *command], cwd=ROOT), 0.0
     while process.poll() is None:
         peak = max(peak, held_mb(family(process.pid)))
-        time.sleep(0.25)
+        time.sleep(0.5)
     return process.returncode, peak
 
 
