@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -58,12 +59,16 @@ class Run(_Grid):
     """Worker processes of loky; default: one per core."""
     redo: Many = ()
     """Forget the stored cells of this estimator (within the grid) first; name or spec."""
+    refit: FlagCreatePairsOff[bool] = False
+    """Train world models anew instead of using committed or cached fits (with --redo for cells that are stored)."""
     dry_run: FlagCreatePairsOff[bool] = False
     """Only predict cells, hours and memory, from the timings of stored cells."""
 
     def main(self) -> int:
         for name in THREAD_VARIABLES:  # before numpy or torch start their pools
             os.environ[name] = "1"
+        if self.refit:
+            os.environ["OPE_REFIT"] = str(time.time())  # read by the store of fits, in every worker
         from bench.errors import BenchError
         from bench.executors import resolve_workers
         from bench.plan import matching, missing, plan

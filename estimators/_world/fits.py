@@ -8,11 +8,13 @@ same configuration is asked for by `fit_seed`.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
@@ -33,7 +35,7 @@ VERSION = 2
 COMMITTED = Path(__file__).parents[2] / "results" / "fits"
 CACHE = Path(__file__).parents[2] / ".cache" / "fits"
 REFIT = "OPE_REFIT"
-"""Environment variable: if set, committed and cached fits are not used."""
+"""Environment variable, seconds since 1970: fits from before then are not used (`run --refit`)."""
 
 
 class Trained(Protocol):
@@ -80,7 +82,9 @@ class Recipe(ABC, Generic[F]):
         return {}
 
     @abstractmethod
-    def rebuild(self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]) -> F:
+    def rebuild(
+        self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]
+    ) -> F:
         """The stored fit, in evaluation mode and without gradients."""
 
 
@@ -105,7 +109,9 @@ class FitConfig(Recipe[Fit]):
         rng = rng_for("world model", self.seed())
         return train_world(data, self.size, self.training, self.goal_relation, self.knows_instance, rng)
 
-    def rebuild(self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]) -> Fit:
+    def rebuild(
+        self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]
+    ) -> Fit:
         """See `Recipe`."""
         size = SIZES[self.size]
         material = Material(data, size.vocabulary, size.max_tokens, self.knows_instance)
@@ -120,14 +126,25 @@ def fitted(data: LoggedDataset, config: Recipe[F]) -> F:
 
     Weights are rounded to half precision in every case, so that the three give the same numbers.
     """
-    key = config.key(data)
-    for folder in () if os.environ.get(REFIT) else (COMMITTED, CACHE):
-        path = folder / f"{key}.safetensors"
-        if path.exists():
-            return _read(path, data, config)
-    path = CACHE / f"{key}.safetensors"
-    _write(path, config.train(data), config)
-    return _read(path, data, config)
+    name = f"{config.key(data)}.safetensors"
+    since = float(os.environ.get(REFIT, 0))
+    if not since and (COMMITTED / name).exists():
+        return _read(COMMITTED / name, data, config)
+    with _alone(CACHE / name):  # another process may be training the same: wait for it instead
+        if not (CACHE / name).exists() or (CACHE / name).stat().st_mtime < since:
+            _write(CACHE / name, config.train(data), config)
+    return _read(CACHE / name, data, config)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Holds the right to write a file; whoever else wants it waits. A process that dies lets go of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_suffix(".lock")
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+        lock.unlink(missing_ok=True)
 
 
 def _write(path: Path, fit: F, config: Recipe[F]) -> None:

@@ -22,6 +22,7 @@ class Size:
         text_width, text_layers: of the text encoder. past: of the history model. past_layers: its depth.
         denoiser, denoiser_blocks: width and depth of the denoiser.
         vocabulary, max_tokens: word ids, longest text.
+        rate: peak learning rate; narrow models need a higher one.
     """
 
     latent: int
@@ -34,12 +35,13 @@ class Size:
     denoiser_blocks: int
     vocabulary: int
     max_tokens: int
+    rate: float
 
 
 SIZES = {
-    "cpu": Size(64, 64, 64, 1, 128, 2, 256, 3, 2048, 96),
-    "paper": Size(64, 64, 256, 2, 256, 2, 512, 3, 4096, 256),
-    "tiny": Size(16, 16, 16, 1, 32, 1, 32, 1, 512, 32),
+    "cpu": Size(64, 64, 64, 1, 128, 2, 256, 3, 2048, 96, 3e-3),
+    "paper": Size(64, 64, 256, 2, 256, 2, 512, 3, 4096, 256, 1e-3),
+    "tiny": Size(16, 16, 16, 1, 32, 1, 32, 1, 512, 32, 1.5e-2),
 }
 
 

@@ -32,7 +32,6 @@ class Training:
         encoder_updates: before them, of everything end to end.
         steps: about how many steps the episodes of an update end to end have; `frozen_steps` on frozen latents.
         levels: noise levels at which each transition is denoised in one update on frozen latents.
-        learning_rate: peak of either phase, cosine decay.
         held_out: share of episodes kept apart to measure gain and to stop early.
         measure_every: updates between two looks at the held-out episodes.
         patience: looks without a better held-out loss before stopping.
@@ -45,7 +44,6 @@ class Training:
     steps: int = 110
     frozen_steps: int = 160
     levels: int = 3
-    learning_rate: float = 2e-3
     held_out: float = 0.1
     measure_every: int = 100
     patience: int = 4
@@ -109,7 +107,7 @@ class _Loop:
         """Everything end to end, against slowly moving target latents: without these the latents would collapse."""
         training, model = self.training, self.model
         target = copy.deepcopy(model)
-        optimizer = _optimizer(model.parameters(), training.learning_rate)
+        optimizer = _optimizer(model.parameters(), model.size.rate)
         for update, part in enumerate(_batches(learned, training.steps / self.length, training.encoder_updates, rng)):
             batch = self._batch(part)
             words = self.material.words(batch.texts.tolist())
@@ -118,7 +116,7 @@ class _Loop:
                 targets = target.read(*words).observation
             flat = flatten(model, batch, latents, targets)
             loss = self._loss(flat, latents.action, levels=2) + _word_loss(model, words[0], batch, latents)
-            _step(optimizer, model, loss, training.learning_rate * _rate(update, training.encoder_updates))
+            _step(optimizer, model, loss, model.size.rate * _rate(update, training.encoder_updates))
             with torch.no_grad():
                 for slow, fast in zip(target.parameters(), model.parameters(), strict=True):
                     slow.lerp_(fast, 0.02)
@@ -140,12 +138,12 @@ class _Loop:
         """History, denoiser and heads on frozen latents; keeps the averaged weights of the best look at held-out data."""
         training, model = self.training, self.model
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
-        optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], training.learning_rate)
+        optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], model.size.rate)
         best, kept, waited, done = math.inf, None, 0, 0
         for update, part in enumerate(_batches(learned, training.frozen_steps / self.length, training.updates, rng)):
             flat, latents = self._frozen(model, self._batch(part))
             loss = self._loss(flat, latents.action, training.levels)
-            _step(optimizer, model, loss, training.learning_rate * _rate(update, training.updates))
+            _step(optimizer, model, loss, model.size.rate * _rate(update, training.updates))
             average.update_parameters(model)
             done = update + 1
             if done % training.measure_every and done < training.updates:

@@ -1,0 +1,229 @@
+"""World models: with the true kernel they give the true value; trained ones learn what they are shown."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from bench import registry
+from bench.data import LoggedDataset, Step, Trajectory
+from estimators._world import fits
+from estimators._world.denoiser import Denoiser
+from estimators._world.layers import unit
+from estimators._world.rollout import simulate
+from estimators._world.sampler import ArcSampler
+from estimators._world.training import Training, train_world
+from estimators._world.world import Answer, World, starts_of
+from tasks.toy_chain.world import ToyChainEnvironment
+
+TASK = registry.task("toy_chain")
+TINY = Training(updates=60, encoder_updates=40, measure_every=30)
+
+
+class TrueWorld(World):
+    """The environment itself behind the interface of a world model."""
+
+    def reset(self, starts, rng):
+        self.rooms = [ToyChainEnvironment(rng) for _ in starts]
+        for room, start in zip(self.rooms, starts, strict=True):
+            assert room.reset(start.instance) == (start.goal, start.observation)
+
+    def step(self, actions):
+        return [
+            None if action is None else Answer(*room.step(action)) for room, action in zip(self.rooms, actions, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("name", ["same", "color_blind"])
+def test_the_true_kernel_gives_the_true_value(name):
+    data, policy = TASK.log("pooled").subset(50, 0), TASK.policy(name)
+    starts = starts_of(data, 2000, np.random.default_rng(1))
+    played = simulate(TrueWorld(), policy, starts, data.horizon, data.gamma, np.random.default_rng(2))
+    error = played.returns.mean() - TASK.truth(name).mean
+    assert abs(error) < 3 * played.returns.std() / np.sqrt(len(starts))
+    assert played.returns == pytest.approx([sum(r for _, _, r in e) for e in played.episodes])
+
+
+def test_simulated_episodes_are_trajectories_like_logged_ones():
+    data, policy = TASK.log("pooled").subset(50, 0), TASK.policy("same")
+    starts = starts_of(data, 20, np.random.default_rng(1))
+    played = simulate(TrueWorld(), policy, starts, data.horizon, data.gamma, np.random.default_rng(2))
+    joined = LoggedDataset(data.task, ("simulated",), data.gamma, data.horizon, tuple(played.trajectories()))
+    assert joined.columns.returns(data.gamma) == pytest.approx(played.returns)
+    assert joined.columns.lengths.tolist() == played.lengths.tolist()
+    assert [t.terminated for t in joined.trajectories] == played.ended.tolist()
+
+
+def fit(data, **changes):
+    return train_world(data, "tiny", replace(TINY, **changes), True, True, np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def log():
+    return TASK.log("pooled").subset(200, 0)
+
+
+@pytest.fixture(scope="module")
+def trained(log):
+    return fit(log, updates=300, encoder_updates=80)
+
+
+def test_knowing_the_action_helps(trained):
+    assert trained.facts["gain"] > 0.1
+    assert trained.facts["reward_mae"] < 0.02
+
+
+def test_the_same_generator_trains_the_same_weights_and_leaves_the_global_one_alone(log):
+    torch.random.manual_seed(5)
+    before = torch.random.get_rng_state()
+    one, other = fit(log), fit(log)
+    assert torch.equal(before, torch.random.get_rng_state())
+    for a, b in zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_frozen_encoder_is_not_trained_and_the_rest_is(log):
+    trained, frozen = fit(log), fit(log, frozen_encoder=True)
+    start = fit(log, frozen_encoder=True, updates=1, measure_every=1)
+    assert torch.equal(start.model.encoder.word.weight, frozen.model.encoder.word.weight)
+    assert not torch.equal(start.model.encoder.word.weight, trained.model.encoder.word.weight)
+    assert not torch.allclose(start.model.denoiser.input.weight, frozen.model.denoiser.input.weight, atol=1e-3)
+
+
+def test_a_stored_fit_gives_the_number_of_a_fresh_one(log, tmp_path, monkeypatch):
+    monkeypatch.setattr(fits, "CACHE", tmp_path)
+    monkeypatch.setattr(fits, "COMMITTED", tmp_path / "none")
+    make = lambda: registry.make_estimator("adwm[eta=0.0,updates=20,encoder_updates=5,size=tiny,rollouts=10]")  # noqa: E731
+    policy, values = TASK.policy("same"), []
+    for _ in range(2):
+        estimator = make().fit(log, np.random.default_rng(len(values)))
+        values.append(estimator.estimate(policy, np.random.default_rng(3)).value)
+        assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    assert values[0] == values[1]
+    again = make().fit(log, np.random.default_rng(0)).estimate(policy, np.random.default_rng(4)).value
+    assert again != values[0]
+
+
+def test_refit_trains_what_is_older_than_the_run_and_only_that(log, tmp_path, monkeypatch):
+    monkeypatch.setattr(fits, "CACHE", tmp_path)
+    trained = []
+    real = fits.train_world
+    monkeypatch.setattr(fits, "train_world", lambda *args: trained.append(1) or real(*args))
+    make = lambda: registry.make_estimator("gaussian_wm[updates=2,encoder_updates=1,size=tiny]")  # noqa: E731
+    make().fit(log, np.random.default_rng(0))
+    make().fit(log, np.random.default_rng(0))
+    assert len(trained) == 1
+    monkeypatch.setenv(fits.REFIT, str(time.time() + 0.01))
+    time.sleep(0.02)
+    make().fit(log, np.random.default_rng(0))
+    make().fit(log, np.random.default_rng(0))
+    assert len(trained) == 2
+
+
+def test_instances_are_told_apart_only_where_they_are_a_fixed_list(log):
+    assert len(fit(log, updates=1, measure_every=1).material.instances) == 10
+    sample = replace(log, fixed_instances=False)
+    assert not fit(sample, updates=1, measure_every=1).material.instances
+
+
+def test_negation_is_not_lost_by_the_encoder():
+    """Two observations that differ by one word and have opposite consequences: a linear probe tells their latents apart."""
+    rng, episodes = np.random.default_rng(0), []
+    for i in range(240):
+        place, closed = ("hall", "attic", "barn", "cellar", "shed", "mill")[i % 6], bool(rng.integers(2))
+        text = f"You are in the {place}. The old door to the {place} is {'not ' if closed else ''}open now."
+        after = "You bump your head." if closed else "You walk out into the light."
+        steps = (Step(text, "go through", 0.0 if closed else 1.0),)
+        episodes.append(Trajectory(str(i), place, "Get out.", steps, after))
+    data = LoggedDataset("doors", ("unknown",), 1.0, 1, tuple(episodes))
+    model = fit(data, encoder_updates=100, updates=10, measure_every=10)
+    texts = sorted({(t.goal, t.steps[0].observation) for t in episodes})
+    with torch.no_grad():
+        z = model.model.read(*model.material.vocabulary.batch(texts)).observation.numpy()
+    label = np.array([" not " in text for _, text in texts])
+    for k in range(0, len(texts), 2):  # probe trained on five rooms, asked about the sixth
+        own = np.arange(len(texts)) // 2 == k // 2  # sorted: the two texts of a room are neighbors
+        x = np.c_[z, np.ones(len(z))]
+        weights = np.linalg.lstsq(x[~own], 2.0 * label[~own] - 1, rcond=1e-2)[0]
+        assert ((x[own] @ weights > 0) == label[own]).all()
+
+
+def two_modes(n: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Action 0 leads to one of two points, three times in ten to the first; action 1 always to a third."""
+    points = unit(torch.randn(3, 8, generator=torch.Generator().manual_seed(1)))
+    action = (torch.rand(n, generator=generator) < 0.5).long()
+    first = torch.rand(n, generator=generator) < 0.3
+    return points[torch.where(action == 1, 2, torch.where(first, 0, 1))], action
+
+
+def test_a_conditional_with_two_modes_is_recovered_and_omega_leans_toward_the_action():
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng():
+        torch.random.manual_seed(0)
+        model = Denoiser(8, 4, 2, 64, 2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 600)
+    for _ in range(600):
+        clean, action = two_modes(256, generator)
+        past = torch.zeros(256, 4)
+        loss = model.loss(clean, past, past, torch.nn.functional.one_hot(action, 2).float(), generator).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay.step()
+    points = unit(torch.randn(3, 8, generator=torch.Generator().manual_seed(1)))
+
+    @torch.no_grad()
+    def shares(omega: float) -> list[float]:
+        n = 2000
+        past, action = torch.zeros(n, 4), torch.tensor([[1.0, 0.0]]).expand(n, 2)
+
+        def denoise(z, sigma):
+            level = torch.full((n,), sigma)
+            given = model(z, level, past, past, action, torch.zeros(n, dtype=torch.bool))
+            free = model(z, level, past, past, action, torch.ones(n, dtype=torch.bool))
+            return free + omega * (given - free)
+
+        drawn = ArcSampler().sample(denoise, torch.randn(n, 8, generator=generator))
+        nearest = torch.cdist(drawn, points).argmin(dim=1)
+        return (torch.bincount(nearest, minlength=3) / n).tolist()
+
+    assert shares(1.0) == pytest.approx([0.3, 0.7, 0.0], abs=0.05)
+    assert shares(0.0)[2] == pytest.approx(0.5, abs=0.08)
+    assert shares(2.0)[2] < 0.02
+
+
+def test_retrieval_abstains_where_nothing_is_near(log):
+    class Stranger:
+        name = "stranger"
+
+        def start(self, goals, seeds):
+            from bench.policy import Decision
+
+            class Session:
+                def step(self, observations):
+                    return [None if o is None else Decision("zxqv wvut", 0.0) for o in observations]
+
+            return Session()
+
+    strict = registry.make_estimator("retrieval_wm[abstain=0.3,rollouts=10]").fit(log, np.random.default_rng(0))
+    lenient = registry.make_estimator("retrieval_wm[abstain=1.0,rollouts=10]").fit(log, np.random.default_rng(0))
+    found = strict.estimate(Stranger(), np.random.default_rng(1))
+    assert found.diagnostics["abstained_share"] == 1 and found.value == 0 and found.diagnostics["simulated_length"] == 1
+    assert lenient.estimate(Stranger(), np.random.default_rng(1)).diagnostics["abstained_share"] == 0
+
+
+def test_black_box_policies_are_declined_where_gradients_are_needed(log):
+    policy = TASK.policy("same")
+    assert "black box" in registry.make_estimator("adwm").unsupported(log, policy)
+    assert "black box" in registry.make_estimator("adwm[eta=0.0,reads=soft]").unsupported(log, policy)
+    assert registry.make_estimator("adwm[eta=0.0]").unsupported(log, policy) is None
+    assert "soft tokens" in registry.make_estimator("adwm[reads=text]").unsupported(log, Opened())
+
+
+class Opened:
+    name, white_box = "opened", None
