@@ -1,4 +1,4 @@
-"""What the answers of a log look like to somebody who sees neither action nor history: what a world model has to beat."""
+"""The answers of a log to somebody who sees neither action nor history: what a world model has to beat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The language model that plays the environment: next token, and after an observation its reward and whether all is over."""
+"""The language model that plays the environment: its next token, and after an observation reward and ending."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ class TextWorldModel(nn.Module):
                 num_attention_heads=shape.hidden // HEAD_WIDTH,
                 num_key_value_heads=shape.hidden // HEAD_WIDTH,
                 max_position_embeddings=16_384,
+                initializer_range=shape.hidden**-0.5,  # 0.02, the default, is for wide models: narrow ones learn slowly
             )
         )
         self.event = mlp(shape.hidden, shape.hidden, len(rewards) + 1)
@@ -69,7 +70,7 @@ class TextWorldModel(nn.Module):
 
 
 def two_hot(reward: Tensor, support: Tensor) -> Tensor:
-    """(N, R) weights on the two neighbors in the support whose mean is the reward; one of them is all where it is held."""
+    """(N, R) weights on the two neighbors in the support, whose mean is the reward."""
     above = torch.searchsorted(support, reward.contiguous()).clamp(1, len(support) - 1)[:, None]
     low, high = support[above - 1], support[above]
     share = ((reward[:, None] - low) / (high - low)).clamp(0, 1)

@@ -2,7 +2,7 @@
 
     <goal> instance goal <obs> o <act> a <end> <obs> o <act> a <end> <obs> o <act>
 
-The marker `<act>` ends an observation: it is part of what the world writes, as `<end>` is part of what the agent writes.
+The marker `<act>` ends an observation: the world writes it, as the agent writes `<end>`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from tokenizers import Tokenizer
 
 from bench.agents.transcript import ACT, END, GOAL, OBS, Transcript, train_tokenizer
 from bench.data import LoggedDataset, Trajectory
@@ -57,6 +58,9 @@ class Language:
         texts |= {x for t in data.trajectories for x in (t.goal, t.instance, t.final_observation or "")}
         return cls(Transcript(train_tokenizer(sorted(texts), vocabulary), cap), window, knows_instance)
 
+    def __reduce__(self):  # the transcript remembers what it has encoded, and that cannot be pickled
+        return _language, (self.transcript.tokenizer.to_str(), self.cap, self.window, self.knows_instance)
+
     def opening(self, instance: str, goal: str) -> tuple[int, ...]:
         """What stands before the first observation; at most a quarter of the window."""
         encode = self.transcript.encode
@@ -73,9 +77,9 @@ class Language:
     def segments(self, trajectory: Trajectory) -> list[Segment]:
         """A whole episode; more than one segment if it does not fit the window.
 
-        A later segment begins with the goal and the observation at hand. The answer to the last action of an episode that
-        was cut without a last observation is unknown: it has a reward, but no text to learn from. An episode that ended
-        without one ended on the empty text.
+        A later segment begins with the goal and the observation at hand. The last answer of an episode that was cut
+        without a last observation is unknown: it has a reward, but no text to learn from. An episode that ended without
+        one ended on the empty text.
         """
         t = trajectory
         seen = [self.answer(s.observation) for s in t.steps] + [self.answer(t.final_observation or "")]
@@ -92,6 +96,10 @@ class Language:
         return [*found, draft.segment()]
 
 
+def _language(tokenizer: str, cap: int, window: int, knows_instance: bool) -> Language:
+    return Language(Transcript(Tokenizer.from_str(tokenizer), cap), window, knows_instance)
+
+
 class _Draft:
     """A segment in the making."""
 
@@ -100,7 +108,9 @@ class _Draft:
         self.answers: list[tuple[int, float, float]] = []
         self.texts: list[tuple[int, ...]] = []
 
-    def add(self, said: Sequence[int], answer: tuple[int, ...], known: bool, cap: int, reward: float, ended: bool) -> None:
+    def add(
+        self, said: Sequence[int], answer: tuple[int, ...], known: bool, cap: int, reward: float, ended: bool
+    ) -> None:
         self.ids += [*said, *answer]
         self.learned += [False] * len(said) + [known] * len(answer)
         if len(answer) > cap:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -45,16 +45,18 @@ class TextFitConfig(Recipe[TextFit]):
         return ("autoregressive", VERSION)
 
     def train(self, data: LoggedDataset) -> TextFit:
-        """See `Recipe`. The seed is the configuration's alone: rewards in another currency give the same weights."""
+        """See `Recipe`. No part of the log is in the seed: rewards in another currency give the same weights."""
         language = Language.of(data, self.shape.vocabulary, self.cap, self.window, self.knows_instance)
-        rng = rng_for("autoregressive world model", *asdict(self).items())
+        rng = rng_for("autoregressive world model", self.fit_seed)
         return train_text_world(data, language, self.shape, self.training, rng)
 
     def texts(self, fit: TextFit) -> dict[str, str]:
         """See `Recipe`."""
         return {"tokenizer": fit.language.transcript.tokenizer.to_str()}
 
-    def rebuild(self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]) -> TextFit:
+    def rebuild(
+        self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]
+    ) -> TextFit:
         """See `Recipe`."""
         transcript = Transcript(Tokenizer.from_str(texts["tokenizer"]), self.cap)
         with torch.random.fork_rng(devices=[]):

@@ -30,7 +30,8 @@ class TextTraining:
     Attributes:
         updates: at most; so many for every size of log.
         batch_tokens: padded tokens per update.
-        learning_rate: peak; warm-up over 5 % of the updates, cosine decay to 3 %.
+        learning_rate: peak for a width of 128, and as much more for narrower models; warm-up over 5 % of the updates,
+            cosine decay to 3 %.
         held_out: share of episodes kept apart to stop early.
         looks: how often they are looked at, evenly spread.
         patience: looks without a better held-out likelihood before stopping.
@@ -47,7 +48,13 @@ class TextTraining:
 
 @dataclass(frozen=True)
 class TextFit:
-    """A trained model, its language, and what is known of it: held-out losses in nats per answer, `gain` over one who sees neither action nor history, updates, seconds."""
+    """A trained world model.
+
+    Attributes:
+        model: in evaluation mode. language: its tokens.
+        facts: held-out losses in nats per answer, `gain` (share of the nats of one who sees neither action nor history,
+            `Marginal`, that it removes), updates, seconds, parameters.
+    """
 
     model: TextWorldModel
     language: Language
@@ -84,7 +91,9 @@ class TextBatch:
         return cls(*(torch.from_numpy(x) for x in (ids, learned, row, place)), *numbers)
 
 
-def train_text_world(data: LoggedDataset, language: Language, shape: Shape, training: TextTraining, rng: np.random.Generator) -> TextFit:
+def train_text_world(
+    data: LoggedDataset, language: Language, shape: Shape, training: TextTraining, rng: np.random.Generator
+) -> TextFit:
     """Fits the language model of a world to a log; the same log and generator give the same weights."""
     started = time.perf_counter()
     order = rng.permutation(len(data))
@@ -109,12 +118,15 @@ def train_text_world(data: LoggedDataset, language: Language, shape: Shape, trai
 class _Loop:
     def __init__(self, model: TextWorldModel, training: TextTraining):
         self.model, self.training = model, training
+        self.peak = training.learning_rate * 128 / model.body.config.hidden_size
         wide = [p for p in model.parameters() if p.ndim > 1]
         flat = [p for p in model.parameters() if p.ndim <= 1]
         groups = [{"params": wide, "weight_decay": training.weight_decay}, {"params": flat, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(groups, lr=training.learning_rate, betas=(0.9, 0.98))
+        self.optimizer = torch.optim.AdamW(groups, lr=self.peak, betas=(0.9, 0.98))
 
-    def run(self, learned: Sequence[Segment], held_out: Sequence[Segment], rng: np.random.Generator) -> dict[str, float]:
+    def run(
+        self, learned: Sequence[Segment], held_out: Sequence[Segment], rng: np.random.Generator
+    ) -> dict[str, float]:
         training, best, kept, waited = self.training, math.inf, None, 0
         looks = set(np.linspace(0, training.updates, training.looks + 1).round().astype(int)[1:].tolist())
         parts = _forever(learned, training.batch_tokens, rng)
@@ -137,7 +149,7 @@ class _Loop:
     def _set_rate(self, progress: float) -> None:
         rate = min(1.0, progress / 0.05) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in self.optimizer.param_groups:
-            group["lr"] = self.training.learning_rate * rate
+            group["lr"] = self.peak * rate
 
     def _update(self, batch: TextBatch) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -158,8 +170,8 @@ class _Loop:
             tokens += int(batch.learned.sum())
         self.model.train()
         text, reward, end = (totals / answers).tolist()
-        perplexity = math.exp(totals[0] / max(tokens, 1))
-        return {"nats": text + reward + end, "text_nats": text, "reward_nats": reward, "end_nats": end, "perplexity": perplexity}
+        parts = {"text_nats": text, "reward_nats": reward, "end_nats": end}
+        return {"nats": text + reward + end, **parts, "perplexity": math.exp(totals[0] / max(tokens, 1))}
 
 
 def losses(model: TextWorldModel, batch: TextBatch) -> tuple[Tensor, Tensor, Tensor]:
