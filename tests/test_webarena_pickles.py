@@ -199,7 +199,7 @@ def test_a_damaged_pickle_is_refused(name: str) -> None:
 
 
 def test_small_files_that_ask_for_much_cost_little() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     far = b"\x80\x04K\x01r\xff\xff\xff\x7f."  # memo entry two billion; Python's unpickler makes room for all before it
     assert unpickled(far, "x.pkl") == 1
     deep = b"\x80\x04" + b"]" * 100_000 + b"a" * 99_999 + b"."
@@ -208,7 +208,7 @@ def test_small_files_that_ask_for_much_cost_little() -> None:
     nested_key = b"\x80\x04}" + b")" + b"\x85" * 50_000 + b"K\x01s."
     with pytest.raises(DataError, match="key"):
         unpickled(nested_key, "x.pkl")
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_every_instruction_of_every_protocol_is_known_or_refused() -> None:

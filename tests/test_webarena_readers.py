@@ -155,6 +155,14 @@ def test_browsergym_pickles(tmp_path: Path) -> None:
         read_any(study, None)
 
 
+def test_a_goal_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    folder = experiment(tmp_path / "agent" / "webarena.3")
+    deep = b"\x80\x04" + b"}" + b"\x8c\x01a}" * 50_000 + b"s" * 50_000 + b"."
+    (folder / "goal_object.pkl.gz").write_bytes(gzip.compress(deep))
+    with pytest.raises(DataError, match=r"goal_object\.pkl\.gz: holds a dict, not the text of a goal"):
+        read_any(tmp_path, None)
+
+
 def test_a_hostile_step_refuses_the_log(tmp_path: Path) -> None:
     folder = experiment(tmp_path / "agent" / "webarena.3")
     hostile = b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R."

@@ -29,7 +29,7 @@ _CALLABLE = frozenset(
 """What a pickle of data asks to be called, by exact name. None of it is: the call is recorded."""
 _NAMED_ONLY = frozenset({"numpy.ndarray", "builtins.object"})
 """Names of the standard library and numpy that appear in data without being called."""
-_FOREIGN_TO_DATA = sys.stdlib_module_names | {"numpy", "__builtin__", "copy_reg", "nt", "posix"}
+_GUARDED = sys.stdlib_module_names | {"numpy", "__builtin__", "copy_reg", "nt", "posix"}
 _NUMBERS = {"f8": "d", "f4": "f", "f2": "e", "i8": "q", "i4": "i", "i2": "h", "i1": "b", "b1": "?"}
 _NUMBERS |= {"u8": "Q", "u4": "I", "u2": "H", "u1": "B"}
 _KEYS = (str, int, float, bool, bytes, type(None))
@@ -153,7 +153,7 @@ class _Machine:
         if not isinstance(module, str) or not isinstance(name, str):
             raise TypeError("a name that is no text")
         full = Name(module, name)
-        if module.partition(".")[0] in _FOREIGN_TO_DATA and str(full) not in _CALLABLE | _NAMED_ONLY:
+        if module.partition(".")[0] in _GUARDED and str(full) not in _CALLABLE | _NAMED_ONLY:
             raise _Refused(f"use {full}")
         self.push(full)
 

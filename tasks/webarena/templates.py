@@ -49,7 +49,8 @@ _SOURCES = {
 <button>Create</button></form>""",
     "admin_home": """<h1>Dashboard</h1>
 <form action="/products" method="get"><input type="text" name="q" aria-label="Find product"><button>Find</button></form>
-<h2>Bestsellers</h2><ol id="bestsellers">{% for p in best %}<li>{{ p.name }}: {{ p.sold }} sold</li>{% endfor %}</ol>""",
+<h2>Bestsellers</h2>
+<ol id="bestsellers">{% for p in best %}<li>{{ p.name }}: {{ p.sold }} sold</li>{% endfor %}</ol>""",
     "edit": """<h1>Edit {{ p.name }}</h1><p class="price">Price: ${{ p.price }}</p><p>Sold: {{ p.sold }}</p>
 <form action="/product/{{ p.id }}" method="post"><input type="text" name="price" aria-label="New price">
 <input type="checkbox" name="sale" aria-label="On sale"><button>Save</button></form>""",

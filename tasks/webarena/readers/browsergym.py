@@ -131,8 +131,7 @@ def read(path: Path) -> Import:
             where, value = next(documents(member))
             found.setdefault(folder, _Experiment()).summary = checked(_Summary, value, where)
         elif place(member.name).name.startswith("goal_object.pkl"):
-            goal = unpickled(_inflated(member), member.name)
-            found.setdefault(folder, _Experiment()).goal = str(_texts(goal))
+            found.setdefault(folder, _Experiment()).goal = _goal(member)
         elif not outcomes.add(member):
             builder.pass_over(member.name)
     for folder, experiment in found.items():
@@ -152,6 +151,13 @@ def _inflated(member: Member) -> bytes:
     if not stream.eof:
         raise DataError(f"{member.name}: cut off, or larger than {MAX_BYTES >> 20} MiB. Nothing was taken from it.")
     return content
+
+
+def _goal(member: Member) -> str:
+    goal = _texts(unpickled(_inflated(member), member.name))
+    if not isinstance(goal, str):
+        raise DataError(f"{member.name}: holds a {type(goal).__name__}, not the text of a goal.")
+    return goal
 
 
 def _record(member: Member) -> _Record:
