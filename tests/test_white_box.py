@@ -1,0 +1,159 @@
+"""White-box agents: soft tokens stand where words would, gradients are right, looking ahead leaves no trace."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from bench import registry
+from bench.agents.language_model import LanguageModel, sampling_log_probs
+from bench.agents.lm_policy import LMPolicy
+from bench.agents.transcript import Transcript, train_tokenizer
+from bench.agents.white_box import WhiteBox
+from bench.data import LoggedDataset, Step, Trajectory
+from bench.policy import SoftObservation, opened
+from estimators._world.adapter import AdapterTraining, train_adapter
+from estimators._world.training import Training, train_world
+
+TEXTS = ["go to the kitchen", "open the red door", "You see a table, a lamp and 3 apples.", "focus on the lamp"]
+GOALS = ["go to the kitchen", "find a lamp"]
+
+
+def explore(goal, observations):
+    return ("look around", "open the red door")
+
+
+@pytest.fixture(scope="module")
+def lm():
+    transcript = Transcript(train_tokenizer(TEXTS * 3, 320), max_observation_tokens=12)
+    with torch.random.fork_rng():
+        torch.random.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=transcript.vocabulary, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=2, initializer_range=0.3, tie_word_embeddings=True,
+        )
+        return LanguageModel(LlamaForCausalLM(config), transcript)
+
+
+def words(lm, text):
+    """(L, d) embeddings of a text: soft tokens that say exactly what it says."""
+    return lm.model.get_input_embeddings()(torch.tensor(lm.transcript.encode(text)[:12])).detach()
+
+
+def episodes(lm, n=3, seed=0):
+    policy, rng = LMPolicy("p", lm), np.random.default_rng(seed)
+    session, shown = policy.start([GOALS[i % 2] for i in range(n)], rng.integers(99, size=n)), [TEXTS[2]] * n
+    steps = [[] for _ in range(n)]
+    for t in range(3):
+        for i, d in enumerate(session.step(shown)):
+            steps[i].append(Step(shown[i], d.action, 0.0, d.tokens, d.log_prob))
+        shown = [TEXTS[(t + i) % 4] for i in range(n)]
+    return [Trajectory(str(i), "x", GOALS[i % 2], tuple(s)) for i, s in enumerate(steps)]
+
+
+def test_states_after_words_give_the_recorded_log_probs(lm):
+    logged, inside = episodes(lm), WhiteBox(lm)
+    tokens = [s.action_tokens for e in logged for s in e.steps]
+    first = torch.tensor([k == 0 for a in tokens for k in range(len(a))])
+    logp = sampling_log_probs(inside.logits(inside.action_states(logged)), 1.0, first)
+    chosen = logp.gather(-1, torch.tensor([x for a in tokens for x in a])[:, None])[:, 0]
+    owner = np.repeat(np.arange(len(tokens)), [len(a) for a in tokens])
+    recorded = [s.behavior_logp for e in logged for s in e.steps]
+    assert np.bincount(owner, weights=chosen.numpy()) == pytest.approx(recorded, abs=1e-4)
+    assert [inside.tokens(s) for e in logged for s in e.steps] == [len(a) for a in tokens]
+
+
+def test_soft_tokens_that_are_the_words_change_nothing(lm):
+    soft = [
+        replace(e, steps=tuple(Step(TEXTS[2], s.action, 0.0, s.action_tokens) for s in e.steps)) for e in episodes(lm)
+    ]
+    inside = WhiteBox(lm)
+    vectors = [words(lm, TEXTS[2]).expand(len(e), -1, -1) for e in soft]
+    assert torch.allclose(inside.action_states(soft), inside.action_states(soft, vectors), atol=1e-5)
+    policy = LMPolicy("p", lm)
+    by_text, by_soft = policy.start(GOALS, [1, 2]), policy.start(GOALS, [1, 2])
+    for _ in range(3):
+        a = by_text.step([TEXTS[2]] * 2)
+        b = by_soft.step([SoftObservation(TEXTS[2], words(lm, TEXTS[2]))] * 2)
+        assert [x.tokens for x in a] == [x.tokens for x in b]
+        assert [x.log_prob for x in a] == pytest.approx([x.log_prob for x in b], abs=1e-5)
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.3])
+def test_looking_ahead_gives_the_gradient_and_leaves_no_trace(lm, epsilon):
+    policy = LMPolicy("p", lm, temperature=0.8, epsilon=epsilon, explore=explore)
+    looked, plain = policy.start(GOALS, [1, 2]), policy.start(GOALS, [1, 2])
+    for session in (looked, plain):
+        session.step([TEXTS[2], TEXTS[2] + " Look."])  # rows of different length
+    generator = torch.Generator().manual_seed(0)
+    vectors = (0.3 * torch.randn(2, 4, 32, generator=generator)).requires_grad_()
+    with looked.lookahead() as ahead:
+        actions = ahead.propose(vectors)
+        (gradient,) = torch.autograd.grad(ahead.log_prob(vectors, actions).sum(), vectors)
+        way = 1e-3 * torch.randn(vectors.shape, generator=generator)
+        with torch.no_grad():
+            slope = ahead.log_prob(vectors + way, actions) - ahead.log_prob(vectors - way, actions)
+        assert (2 * (gradient * way).sum(dim=(1, 2))).tolist() == pytest.approx(slope.tolist(), rel=0.05, abs=2e-5)
+        value = ahead.log_prob(vectors, actions).detach()
+    shown = [SoftObservation("?", v.detach()) for v in vectors]
+    after, undisturbed = looked.step(shown), plain.step(shown)
+    assert [d.tokens for d in after] == [d.tokens for d in undisturbed]
+    assert [d.log_prob for d in after] == pytest.approx([d.log_prob for d in undisturbed], abs=1e-5)
+    for d, tokens, logp in zip(after, actions, value.tolist(), strict=True):
+        if d.tokens == tokens:
+            assert d.log_prob == pytest.approx(logp, abs=1e-4)
+
+
+def test_a_purely_exploring_agent_gives_no_gradient(lm):
+    session = LMPolicy("p", lm, epsilon=1.0, explore=explore).start(GOALS, [1, 2])
+    session.step([TEXTS[2]] * 2)
+    vectors = torch.zeros(2, 4, 32, requires_grad=True)
+    with session.lookahead() as ahead:
+        value = ahead.log_prob(vectors, ahead.propose(vectors)).sum()
+    assert float(torch.autograd.grad(value, vectors)[0].abs().max()) == 0
+
+
+def test_a_fresh_action_has_no_gradient_on_average(lm):
+    """Why guidance holds its action fixed: sum_a pi(a) grad log pi(a) = grad 1 = 0, here over the first token."""
+    inside, logged = WhiteBox(lm), episodes(lm, 1)
+    soft = torch.zeros(3, 4, 32, requires_grad=True)
+    logp = inside.logits(inside.action_states(logged, [soft])).log_softmax(dim=-1)[-1]
+    fresh = torch.autograd.grad((logp.exp().detach() * logp).sum(), soft, retain_graph=True)[0]
+    fixed = torch.autograd.grad(logp.max(), soft)[0]
+    assert float(fresh.abs().max()) < 1e-5 < float(fixed.abs().max())
+
+
+def test_opened_sees_through_wrappers_and_takes_nothing_for_granted(lm):
+    policy = LMPolicy("p", lm)
+    assert opened(policy) is policy
+    assert opened(registry.task("toy_chain").policy("same")) is None
+
+
+def test_distilling_brings_soft_tokens_closer_to_words_than_mean_embeddings(lm):
+    data = LoggedDataset("t", ("unknown",), 1.0, 9, tuple(episodes(lm, 60)))
+    fit = train_world(data, "tiny", Training(updates=2, encoder_updates=30), True, True, np.random.default_rng(0))
+    linear, trained = (
+        train_adapter(fit, data, WhiteBox(lm), AdapterTraining(updates=200, held_out=0.3, kind=kind), np.random.default_rng(0))
+        for kind in ("linear", "trained")
+    )
+    assert trained.facts["kl"] < 0.95 * linear.facts["kl"]
+    assert 0 <= linear.facts["agreement"] <= trained.facts["agreement"] <= 1
+    again = train_adapter(fit, data, WhiteBox(lm), AdapterTraining(updates=200, held_out=0.3), np.random.default_rng(0))
+    assert torch.equal(again.model.rest[0].weight, trained.model.rest[0].weight)
+
+
+@pytest.mark.parametrize("spec", ["adwm", "adwm[behavior=1.0]", "adwm[eta=0.0,omega=1.0]", "adwm[adapter=linear,eta=0.0]"])
+def test_guided_rollouts_with_a_language_model(lm, spec):
+    data = LoggedDataset("t", ("unknown",), 1.0, 4, tuple(episodes(lm, 12)))
+    inside = spec[:-1] + "," if spec.endswith("]") else spec + "["
+    estimator = registry.make_estimator(f"{inside}size=tiny,updates=5,encoder_updates=3,rollouts=6,sampler_steps=4]")
+    policy = LMPolicy("p", lm, epsilon=0.3, explore=explore)
+    estimator.fit(data, np.random.default_rng(0))
+    one, other = (estimator.estimate(policy, np.random.default_rng(1)) for _ in range(2))
+    assert one.value == other.value and np.isfinite(one.value)
+    assert 0 <= one.diagnostics["adapter_agreement"] <= 1
+    assert one.interval == "simulation only"
