@@ -1,0 +1,74 @@
+"""Bars of the ablation: the error of every variant, and a line where the exact kernel stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from bench.plots.style import (
+    COLORS,
+    INK,
+    RC,
+    Margins,
+    color,
+    grid,
+    legend_below,
+    legend_height,
+    new_figure,
+    text_width,
+    title,
+)
+
+KERNEL = "exact kernel"
+
+
+def ablation_figure(answers: Sequence[Mapping[str, Any]]) -> Figure:
+    """One panel per board, one bar per variant, in the order of the ablation.
+
+    Args:
+        answers: what `studies.ablation_table.board_answer` found on each board.
+    """
+    with matplotlib.rc_context(RC):
+        names = [row["variant"] for row in answers[0]["variants"]]
+        present = {row["family"] for answer in answers for row in answer["variants"] if row["cells"]}
+        families = [family for family in COLORS if family in present]
+        handles = [*(Patch(color=color(f), label=f) for f in families)]
+        handles.append(Line2D([], [], color=INK, linestyle=(0, (2, 2)), lw=0.9, label=KERNEL))
+        below = legend_height(len(handles), 3)
+        margins = Margins(text_width(names, 8) + 0.3, 0.2, 0.65, 0.5 + below)
+        figure = new_figure((2.8, 0.28 * len(names) + 0.1), (1, len(answers)), (0.25, 0.0), margins)
+        panels = figure.subplots(1, len(answers), sharey=True, squeeze=False)[0]
+        for axes, answer in zip(panels, answers, strict=True):
+            axes.set_title(f"{answer['task']}: {answer['log']} log, n = {answer['n']:,}", pad=5, y=1.0)
+            _bars(axes, answer)
+        panels[0].set_ylim(len(names) - 0.4, -0.6)
+        panels[0].set_yticks(range(len(names)), names)
+        title(figure, "Ablation")
+        legend_below(figure, handles, 3)
+        return figure
+
+
+def _bars(axes: Axes, answer: Mapping[str, Any]) -> None:
+    span = answer["range"] or 1.0
+    for y, row in enumerate(answer["variants"]):
+        if not row["cells"]:
+            word = "declined" if "unsupported" in row["status"] else "not run"
+            axes.annotate(word, (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, style="italic")
+            continue
+        mae = row["mae"]
+        complete = row["cells"] == row["expected"]
+        axes.barh(y, mae["value"] / span, height=0.62, color=color(row["family"]), alpha=1.0 if complete else 0.4)
+        if mae["low"] is not None:
+            axes.plot([mae["low"] / span, mae["high"] / span], [y, y], color=INK, lw=1.2, solid_capstyle="butt")
+        if row["variant"] == KERNEL:
+            axes.axvline(mae["value"] / span, color=INK, lw=0.9, linestyle=(0, (2, 2)), zorder=3)
+    axes.set_xlim(left=0.0)
+    grid(axes, "x")
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("mean absolute error / range of true values")

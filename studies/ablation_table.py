@@ -1,0 +1,203 @@
+"""The ablation as numbers and as markdown: every variant on one board, and its difference to the exact kernel."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from bench.board import Board, Row
+from bench.comparisons import Comparison, difference_test, with_holm
+from bench.inference import Draws, Measured, draw, measure
+from bench.scoring import median_of
+from bench.tables import CONSTANT, DASH, PARTIAL, number, seconds, table, with_interval
+from studies.answers import known
+
+METRICS = ("mae", "bias", "spearman")
+
+
+def board_answer(
+    board: Board, variants: Mapping[str, str], grid: Mapping[tuple[float, float], str], kernel: str, n_draws: int
+) -> dict[str, Any]:
+    """Everything about one board.
+
+    Args:
+        variants: name to canonical spec.
+        grid: (omega, eta) to canonical spec.
+        kernel: spec of the exact kernel, which every row is compared with.
+    """
+    draws = draw(board, n_draws)
+    wanted = dict.fromkeys([*variants.values(), *grid.values()])
+    rows = {spec: _row_answer(board, board.rows.get(spec), draws) for spec in wanted}
+    for comparison in with_holm(list(_against_kernel(board, wanted, kernel, draws))):
+        rows[comparison.estimator]["minus_kernel"] = asdict(comparison)
+    return {
+        "task": board.task,
+        "log": board.log,
+        "n": board.n,
+        "seeds": list(board.seeds),
+        "range": board.span,
+        "policies": list(board.policies),
+        "variants": [{"variant": name, "estimator": spec, **rows[spec]} for name, spec in variants.items()],
+        "grid": [{"omega": w, "eta": e, "estimator": spec, **rows[spec]} for (w, e), spec in grid.items()],
+    }
+
+
+def _row_answer(board: Board, row: Row | None, draws: Draws) -> dict[str, Any]:
+    if row is None:
+        return {"cells": 0, "expected": board.n_expected, "status": {}, "reasons": [], "family": "other"}
+    found: dict[str, Any] = {
+        "cells": int(row.done.sum()),
+        "expected": board.n_expected,
+        "status": dict(Counter(map(str, row.status.ravel()))),
+        "reasons": [{"status": status, "reason": _last_line(text), "cells": n} for status, text, n in row.reasons],
+        "family": row.family,
+    }
+    if not row.done.any():
+        return found
+    measured = measure(board, row, draws)
+    for name in METRICS:
+        m = measured[name]
+        found[name] = {"value": m.value, "low": m.low, "high": m.high, "seed_sd": m.seed_sd}
+    found["mae_over_range"] = found["mae"]["value"] / board.span if board.span > 0 else None
+    found["bias_by_policy"] = _bias_by_policy(board, row)
+    found["fit_seconds"], found["estimate_seconds"] = median_of(row.fit_seconds), median_of(row.estimate_seconds)
+    return found
+
+
+def _last_line(reason: str) -> str:
+    return (reason.strip().splitlines() or [""])[-1]
+
+
+def _bias_by_policy(board: Board, row: Row) -> dict[str, dict[str, float | None]]:
+    """Mean and standard deviation over seeds of estimate minus true value."""
+    found = {}
+    for name, errors in zip(board.policies, (row.value - board.truth).T, strict=True):
+        errors = errors[~np.isnan(errors)]
+        found[name] = {
+            "mean": float(errors.mean()) if len(errors) else None,
+            "seed_sd": float(errors.std(ddof=1)) if len(errors) > 1 else None,
+        }
+    return found
+
+
+def _against_kernel(board: Board, wanted: Mapping[str, None], kernel: str, draws: Draws) -> Iterator[Comparison]:
+    """Error of each row minus that of the exact kernel on the cells both have, draw by draw."""
+    theirs = board.rows.get(kernel)
+    for spec in wanted:
+        ours = board.rows.get(spec)
+        if spec == kernel or ours is None or theirs is None or not (ours.done & theirs.done).any():
+            continue
+        common = ours.done & theirs.done
+        a, b = (measure(board, row.restricted(common), draws)["mae"] for row in (ours, theirs))
+        if len(a.draws) != len(b.draws) or not len(a.draws):
+            continue
+        low, high, better, p = difference_test(
+            a.counted - b.counted, a.centered - b.centered, -1.0, len(board.policies)
+        )
+        yield Comparison(
+            task=board.task,
+            log=board.log,
+            n=board.n,
+            estimator=spec,
+            against="exact kernel",
+            reference=kernel,
+            metric="mae",
+            difference=a.counted - b.counted,
+            low=low,
+            high=high,
+            p_better=better,
+            p_value=p,
+            p_holm=p,
+            n_cells=int(common.sum()),
+            n_expected=board.n_expected,
+        )
+
+
+def as_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
+    """Per board: what was compared, the table of variants, the verdict, and the bias of every policy."""
+    return "\n\n".join(part for answer in answers for part in _board_parts(answer))
+
+
+def _board_parts(answer: Mapping[str, Any]) -> Iterator[str]:
+    rows = answer["variants"]
+    yield (
+        f"**{answer['task']}, {answer['log']} log, n = {answer['n']:,}, seeds {', '.join(map(str, answer['seeds']))}.** "
+        "Intervals are 95 % bootstrap intervals over policies, seeds and true values jointly."
+    )
+    header = ["variant", "MAE [95 %]", "MAE / range", "bias [95 %]", "Spearman [95 %]", "MAE minus exact kernel [95 %]"]
+    yield table([*header, "fit s", "s per policy", "cells"], map(_table_row, rows))
+    yield _verdict(answer)
+    reasons = {(r["variant"], x["status"], x["reason"], x["cells"]) for r in rows for x in r["reasons"]}
+    if reasons:
+        yield "\n".join(f"- {v}: {n} cells {status}: {reason}" for v, status, reason, n in sorted(reasons))
+    done = [row for row in rows if row["cells"]]
+    if done:
+        yield "Bias by policy (mean over seeds):"
+        body = [[_name(r), *(_bias(r, p) for p in answer["policies"])] for r in done]
+        yield table(["variant", *answer["policies"]], body)
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    mark = f" {PARTIAL}" if 0 < row["cells"] < row["expected"] else ""
+    return f"{row['variant']}: `{row['estimator']}`{mark}"
+
+
+def _table_row(row: Mapping[str, Any]) -> list[str]:
+    cells = f"{row['cells']} of {row['expected']}"
+    if not row["cells"]:
+        kinds = [kind for kind in row["status"] if kind != "missing"]
+        word = "declined" if kinds == ["unsupported"] else "failed" if "failed" in kinds else "not run"
+        return [_name(row), word, *[DASH] * 6, cells]
+    mae, bias = (_interval(row[name], sign=name == "bias") for name in ("mae", "bias"))
+    rank = f"{DASH} {CONSTANT}" if row["spearman"]["value"] is None else _interval(row["spearman"])
+    times = seconds(row["fit_seconds"]), seconds(row["estimate_seconds"])
+    difference = row.get("minus_kernel")
+    shown = DASH if difference is None else _interval({"value": difference["difference"], **difference}, sign=True)
+    return [_name(row), mae, number(row["mae_over_range"]), bias, rank, shown, *times, cells]
+
+
+def _interval(found: Mapping[str, Any], sign: bool = False) -> str:
+    return with_interval(Measured(found["value"], found["low"], found["high"]), sign)
+
+
+def _bias(row: Mapping[str, Any], policy: str) -> str:
+    return number(row["bias_by_policy"][policy]["mean"], sign=True)
+
+
+def _verdict(answer: Mapping[str, Any]) -> str:
+    """Who differs from the exact kernel once the number of comparisons is allowed for."""
+    found = {}
+    for row in [*answer["variants"], *answer["grid"]]:
+        if "minus_kernel" in row:
+            found[row["estimator"]] = row["minus_kernel"]
+    if not found:
+        return "Nothing to compare: the exact kernel has no cells in common with other rows."
+    sure = {spec: c["difference"] for spec, c in found.items() if c["p_holm"] < 0.05}
+    better = [f"`{spec}` ({number(d, sign=True)})" for spec, d in sorted(sure.items()) if d < 0]
+    worse = [f"`{spec}` ({number(d, sign=True)})" for spec, d in sorted(sure.items()) if d > 0]
+    return (
+        f"Against the exact kernel, variants and grid together (Holm-adjusted, 5 %): better: {', '.join(better) or 'none'}; "
+        f"worse: {', '.join(worse) or 'none'}; not told apart: {len(found) - len(sure)} of {len(found)}."
+    )
+
+
+def grid_markdown(answers: Sequence[Mapping[str, Any]], omegas: Sequence[float], etas: Sequence[float]) -> str:
+    """MAE / range and Spearman over the grid, one table per board."""
+    parts = []
+    for answer in answers:
+        cells = {(cell["omega"], cell["eta"]): cell for cell in answer["grid"]}
+        body = [[f"omega = {w:g}", *(_grid_cell(cells[w, e]) for e in etas)] for w in omegas]
+        parts.append(f"**{answer['task']}, {answer['log']} log, n = {answer['n']:,}**: MAE / range (Spearman).")
+        parts.append(table(["", *(f"eta = {e:g}" for e in etas)], body))
+    return "\n\n".join(parts)
+
+
+def _grid_cell(cell: Mapping[str, Any]) -> str:
+    if not cell["cells"]:
+        return "declined" if "unsupported" in cell["status"] else "not run"
+    mark = f" {PARTIAL}" if cell["cells"] < cell["expected"] else ""
+    return f"{number(known(cell['mae_over_range']))} ({number(cell['spearman']['value'])}){mark}"

@@ -1,0 +1,193 @@
+"""The ablation of adwm: what is run, what is reused, what the tables say, and that no task tunes its own scales."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bench.board import boards
+from bench.errors import BenchError
+from bench.plan import Selection, plan
+from bench.runner import run as compute
+from bench.store import Store
+from studies import ablation, tuned_scales
+from studies.ablation import KERNEL, Run, Table, bracketed, canonical, grid, reuse, specs, stored_boards, variants
+from studies.tuned_scales import choose_all, others_of
+from tests.synthetic_results import Maker, write_results
+
+GUIDED = [spec for spec in specs() if spec.startswith("adwm") and "eta=0.0" not in spec]
+WORST = "adwm[omega=0.0]"
+
+
+def makers(refusing: bool) -> dict[str, Maker]:
+    """Errors that grow with the place in the grid, so that the best pair is known; guided rows may decline."""
+    bias = {spec: 0.02 * abs(omega - 1) + 0.1 * eta for (omega, eta), spec in grid().items()} | {WORST: 0.9}
+    return {
+        spec: Maker(
+            "world model" if spec == "gaussian_wm" else "diffusion world model",
+            bias=bias.get(spec, 0.2) + 0.03,
+            noise=0.001,
+            simulation=True,
+            refuses=1.0 if refusing and spec in GUIDED else 0.0,
+        )
+        for spec in specs()
+        if spec != "adwm[frozen_encoder=true]"
+    }
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Two tasks; on the second, rows with eta > 0 are declined; one variant was not run."""
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        logs = {"pooled": {1000: (0, 1)}}
+        for task, refusing in (("alpha_world", False), ("beta_web", True)):
+            write_results(
+                folder / "ablation", makers=makers(refusing), tasks=[task], logs=logs, policies=5, replicates=20
+            )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(results):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.plots.style.DPI", 50)
+        assert Table(results).main(n_draws=60) == 0
+    folder = results / "studies"
+    return {name: json.loads((folder / f"{name}.json").read_text("utf-8")) for name in ("ablation", "tuned_scales")}
+
+
+def test_the_plan_holds_every_spec_once_on_the_published_block():
+    jobs = Run(task=("toy_chain",), policies=("expert",)).jobs()
+    assert sorted(job.spec for job in jobs) == sorted([*specs()] * 3)
+    assert {(job.log, job.n) for job in jobs} == {("pooled", 1000)} and {job.seed for job in jobs} == {0, 1, 2}
+    assert len(specs()) == 19  # 11 variants, 12 of the grid, 4 in both
+    assert {"adwm", canonical(KERNEL), "gaussian_wm", "adwm[eta=1.0,omega=2.0]"} <= set(specs())
+
+
+def test_a_selection_can_be_narrowed_and_strangers_are_refused():
+    jobs = Run(task=("toy_chain",), policies=("expert",), seed=(1,), n=50, estimator=("adwm[omega=0]",)).jobs()
+    assert [(job.spec, job.seed, job.n) for job in jobs] == [("adwm[omega=0.0]", 1, 50)]
+    with pytest.raises(BenchError, match="not in this study"):
+        Run(task=("toy_chain",), estimator=("fitted_q",)).jobs()
+
+
+def test_stored_cells_are_copied_and_only_the_rest_is_computed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(ablation, "specs", lambda: ("behavior_average", "behavior_average[matched=true]"))
+    selected = Selection("published", ("toy_chain",), ("behavior_average[]",), ("expert",), ("pooled",), 50, (0, 1))
+    from bench.provenance import take_provenance
+
+    compute(plan(selected), tmp_path, take_provenance(), "serial", 1)
+    command = Run(task=("toy_chain",), policies=("expert",), seed=(0, 1), n=50, backend="serial", results=tmp_path)
+    assert command.main() == 0
+    assert "4 cells, 2 stored (2 of them just copied), 2 to compute" in capsys.readouterr().out
+    target, source = Store(tmp_path / "ablation"), Store(tmp_path)
+    for record in source.records():
+        assert target.load(record.cell) == record
+        assert (target.replicates(record) == source.replicates(record)).all()
+    assert len(list(target.records())) == 4 and (tmp_path / "ablation" / "truth" / "toy_chain.json").exists()
+    assert command.main() == 0
+    assert "4 cells, 4 stored (0 of them just copied), 0 to compute" in capsys.readouterr().out
+
+
+def test_failed_cells_are_not_copied(tmp_path):
+    jobs = plan(Selection("quick", ("toy_chain",), ("behavior_average[]",), ("expert",), ("pooled",), 50, (0,)))
+    from bench.cells import Record
+
+    source, target = Store(tmp_path / "a"), Store(tmp_path / "b")
+    source.save(Record(cell=jobs[0].cells[0], spec=jobs[0].spec, status="failed", reason="x"))
+    assert reuse(jobs, source, target) == 0
+    source.save(Record(cell=jobs[0].cells[0], spec=jobs[0].spec, status="unsupported", reason="x"))
+    assert reuse(jobs, source, target) == 1
+
+
+def test_guidance_is_declined_where_agents_are_black_boxes():
+    from bench import material
+    from bench.registry import make_estimator
+
+    policy, data = material.policy("toy_chain", "pooled", 50, 0, "expert"), material.block("toy_chain", "pooled", 50, 0)
+    declined = [spec for spec in specs() if make_estimator(spec).unsupported(data, policy)]
+    assert sorted(declined) == sorted(GUIDED)
+
+
+def test_rows_say_what_was_done_declined_or_not_run(made):
+    text = made["ablation"]["table"]
+    alpha, beta = text.split("**beta_web, ")
+    assert "| no action guidance (CFG): `adwm[omega=0.0]`" in alpha and "declined" not in alpha
+    assert "no continuation: `adwm[eta=0.0]`" in beta
+    assert "full: 10 cells unsupported: zero overlap" in beta
+    lines = {line.split(":")[0].strip("| "): line for line in beta.splitlines() if line.startswith("| ")}
+    assert "declined" in lines["full"] and "0 of 10" in lines["full"]
+    assert "not run" in lines["frozen encoder"]
+    assert "declined" in made["ablation"]["grid_table"]
+
+
+def test_differences_are_paired_with_the_exact_kernel(results, made):
+    [board, _], _ = stored_boards(results)
+    answer = made["ablation"]["boards"][0]
+    rows = {row["estimator"]: row for row in answer["variants"]}
+    kernel = board.rows[canonical(KERNEL)]
+    by_hand = np.abs(board.rows[WORST].value - board.truth).mean() - np.abs(kernel.value - board.truth).mean()
+    found = rows[WORST]["minus_kernel"]
+    assert found["difference"] == pytest.approx(by_hand) and found["low"] < by_hand < found["high"]
+    assert found["p_holm"] < 0.05 and f"worse: {', '.join(['`adwm'])}" in made["ablation"]["table"]
+    assert "minus_kernel" not in rows[canonical(KERNEL)]
+    biases = rows[WORST]["bias_by_policy"]["agent_03"]
+    assert biases["mean"] == pytest.approx((board.rows[WORST].value - board.truth)[:, 3].mean())
+
+
+def test_figures_are_drawn(results, made):
+    names = {path.name for path in (results / "studies" / "figures").iterdir()}
+    assert names == {f"{stem}.{kind}" for stem in ("ablation", "ablation_grid") for kind in ("svg", "png")}
+
+
+def test_scales_of_a_task_are_chosen_on_the_others(made):
+    tuned = made["tuned_scales"]
+    alpha, beta = tuned["tasks"]["alpha_world"], tuned["tasks"]["beta_web"]
+    assert alpha["others"] == ["beta_web"] and beta["others"] == ["alpha_world"]
+    assert (beta["chosen"]["omega"], beta["chosen"]["eta"]) == (1.0, 0.0)
+    assert len(alpha["left_out"]) == 8 and all(eta > 0 for _, eta in alpha["left_out"])  # beta_web declined those
+    assert alpha["chosen_without_gradient"]["eta"] == 0.0
+    declined = [cell for cell in beta["grid"] if cell["mae_over_range"] is None]
+    assert len(declined) == 8 and all(cell["cells"] == 0 for cell in declined)
+    assert tuned["elsewhere"]["others"] == ["alpha_world", "beta_web"]
+
+
+def test_the_true_values_of_a_task_have_no_part_in_its_scales(results):
+    found, _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
+    alpha, beta = found
+    wrong = replace(alpha, truth=alpha.truth[::-1] * 3.0)
+    before, after = choose_all([alpha, beta], grid())["tasks"], choose_all([wrong, beta], grid())["tasks"]
+    assert before["alpha_world"]["chosen"] == after["alpha_world"]["chosen"]
+    assert before["beta_web"]["chosen"] != after["beta_web"]["chosen"]
+
+
+def test_instruments_and_partial_rows_do_not_choose(results):
+    assert others_of("a", ["a", "b", "c"], exact={"c"}) == ["b"]
+    assert others_of("a", ["a", "c"], exact={"c"}) == ["c"]
+    assert others_of("a", ["a"], exact=set()) == []
+    [alpha, _], _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
+    alone = choose_all([alpha], grid())["tasks"]["alpha_world"]
+    assert alone["chosen"] is None and alone["others"] == []
+    spec = canonical(KERNEL)
+    row = alpha.rows[spec]
+    partial = replace(row, status=np.where(np.arange(5) == 0, "missing", row.status))
+    assert tuned_scales.normalized_error(alpha, partial) is None
+    assert tuned_scales.normalized_error(alpha, row) == pytest.approx(
+        np.abs(row.value - alpha.truth).mean() / alpha.span
+    )
+
+
+def test_without_cells_it_says_which_command_makes_them(tmp_path):
+    with pytest.raises(BenchError, match="studies.ablation run"):
+        Table(tmp_path).main()
+
+
+def test_a_bare_name_means_the_defaults():
+    assert [bracketed(spec) for spec in ("adwm", "adwm[eta=0.0]")] == ["adwm[]", "adwm[eta=0.0]"]
+    assert set(variants().values()) | set(grid().values()) == set(specs())
