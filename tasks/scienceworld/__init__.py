@@ -28,8 +28,6 @@ class ScienceWorldTask(RecordedTask):
     known_failures = {
         "check_every_logged_action_is_possible": "the last policy of the epsilon sweep draws from a finite list alone: what "
         "the loggers wrote beside that list has probability zero under it, and estimators must cope",
-        "check_truth": "400 on-policy episodes per target are recorded so far, not 600; `truth_episodes` of the recipe "
-        "is to become 12",
     }
 
     @staticmethod
