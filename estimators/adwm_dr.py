@@ -38,6 +38,10 @@ class WorldModelDoublyRobust(LearnedWorldEstimator):
     the model is, where the weights are exact; the model takes their variance away where it is good.
     """
 
+    updates: int = 500
+    """As for adwm; fewer, because every fold trains a model of its own."""
+    encoder_updates: int = 250
+    """As for adwm; fewer, likewise."""
     folds: int = 2
     """Parts of the log; each meets a world model that was trained on the others."""
     self_normalized: bool = False
