@@ -87,8 +87,7 @@ def _latent(
     for t in episodes:
         z = reader.observations([(t.goal, s.observation) for s in t.steps] + [(t.goal, t.final_observation or "")])
         action = reader.actions([(t.goal, s.action) for s in t.steps])
-        instance = torch.tensor([world.material.instances.get(t.instance, 0)])
-        goal = model.about(reader.goals([t.goal]), instance)
+        goal = reader.about([(t.instance, t.goal)])
         past, done = (x[0] for x in model.past(z[None, :-1], action[None], goal))
         live = Episodes(list(range(len(t))), z[:-1], goal.expand(len(t), -1), past, Caches())
         drawn = world.draw(Transition(model, live, done, action), generator)
@@ -170,7 +169,8 @@ def _real_past(windows: ClampedWindows, episodes: Sequence[Trajectory], k: int) 
         did = torch.stack([reader.actions([(t.goal, s.action) for s in t.steps[:k]]) for t in episodes])
     history = [tuple((s.observation, s.action) for s in t.steps[:k]) for t in episodes]
     shown = [t.steps[k].observation for t in episodes]
-    return Live(list(range(len(episodes))), starts, reader.goals([t.goal for t in episodes]), seen, did, history, shown)
+    about = reader.about([(t.instance, t.goal) for t in episodes])
+    return Live(list(range(len(episodes))), starts, about, seen, did, history, shown)
 
 
 def _retrieved(world: LoggedWorld, episodes: Sequence[Trajectory], rng: np.random.Generator) -> Heads:
