@@ -8,7 +8,7 @@ belongs to the generator. Names: `leaderboard` (averages over tasks and logs), `
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from bench.errors import BenchError, UnknownNameError
@@ -32,19 +32,39 @@ def update_readme(readme: Path, results_dir: Path) -> list[str]:
         BenchError: a marker without its counterpart, a figure that was not drawn, or no marker at all.
         UnknownNameError: a block nobody knows how to fill.
     """
-    text = readme.read_text(encoding="utf-8")
+
+    def sections() -> dict[str, str]:
+        figures = _figures(readme.resolve().parent, Path(results_dir).resolve() / FOLDER / "figures")
+        return _sections(score(Path(results_dir)), figures)
+
+    return fill_blocks(readme, sections)
+
+
+def fill_blocks(page: Path, sections: Callable[[], Mapping[str, str]]) -> list[str]:
+    """Replaces every generated block of a page in place.
+
+    Args:
+        sections: gives name to text of every block there could be; called once the markers are found to be in order.
+
+    Returns:
+        Names of the blocks, in order.
+
+    Raises:
+        BenchError: a marker without its counterpart, or no marker at all.
+        UnknownNameError: a block nobody knows how to fill.
+    """
+    text = page.read_text(encoding="utf-8")
     names = [match[2] for match in _BLOCK.finditer(text)]
     if 2 * len(names) != len(_MARKER.findall(text)) or not names:
         raise BenchError(
-            f"{readme}: {len(names)} blocks, {len(_MARKER.findall(text))} markers. Each block needs a line "
+            f"{page}: {len(names)} blocks, {len(_MARKER.findall(text))} markers. Each block needs a line "
             "`<!-- generated:NAME -->` before it and a line `<!-- end:NAME -->` after it; blocks cannot be nested."
         )
-    figures = _figures(readme.resolve().parent, Path(results_dir).resolve() / FOLDER / "figures")
-    sections = _sections(score(Path(results_dir)), figures)
+    found = sections()
     for name in names:
-        if name not in sections:
-            raise UnknownNameError(f"generated block of {readme.name}", name, sections)
-    readme.write_text(_BLOCK.sub(lambda m: f"{m[1]}\n{sections[m[2]]}\n\n{m[4]}", text), encoding="utf-8")
+        if name not in found:
+            raise UnknownNameError(f"generated block of {page.name}", name, found)
+    page.write_text(_BLOCK.sub(lambda m: f"{m[1]}\n{found[m[2]]}\n\n{m[4]}", text), encoding="utf-8")
     return names
 
 

@@ -1,0 +1,138 @@
+"""Keeps docs/world-models.md true: fills its generated blocks from the answers of all studies and from stored cells.
+
+    python -m studies.write
+
+Blocks are marked as in the README (`bench.readme`). `study:<name>` is the table of a study and its figures, a line that
+says which command makes it where it has not been run; `world-models` is the leaderboard of everything that simulates,
+beside the best classical estimator and the baseline of each board.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from bench.comparisons import baseline, best_classical
+from bench.errors import BenchError
+from bench.readme import fill_blocks
+from bench.scoring import DRAWS, Standing, cost_seconds, score
+from bench.tables import CONSTANT, DASH, cells, named, number, percent, seconds, table, with_interval
+from studies.answers import RESULTS, figure_folder, kept_answer, start
+
+PAGE = Path("docs") / "world-models.md"
+STUDIES = {
+    "guidance_bias": "guidance_bias",
+    "ablation": "ablation table",
+    "tuned_scales": "ablation table",
+    "paper_protocol": "paper_protocol",
+    "horizon": "horizon",
+    "calibration": "calibration",
+}
+"""Study to the command that makes its answer, after `python -m studies.`."""
+GRID = "ablation_grid"
+"""The block of the grid, which is a part of the ablation with a figure of its own."""
+SIMULATING = ("world model", "joint diffusion", "diffusion world model", "hybrid")
+"""Families of the estimators that simulate."""
+
+
+def update_page(page: Path, results: Path, n_draws: int = DRAWS) -> list[str]:
+    """Replaces every generated block of the page; returns their names.
+
+    Raises:
+        BenchError: markers without counterparts, an unknown block, a damaged answer.
+    """
+
+    def sections() -> dict[str, str]:
+        found = {f"study:{name}": study_text(page, results, name) for name in STUDIES}
+        found[f"study:{GRID}"] = study_text(page, results, "ablation", key="grid_table", figure=GRID)
+        found["world-models"] = leaderboard_text(results, n_draws)
+        return found
+
+    return fill_blocks(page, sections)
+
+
+def study_text(page: Path, results: Path, name: str, key: str = "table", figure: str = "") -> str:
+    """Table and figures of a study.
+
+    Args:
+        key: of the table in the answer.
+        figure: the one figure to show; default: all of the study but the grid's.
+    """
+    answer = kept_answer(results, name)
+    if answer is None:
+        return f"Not run yet: `python -m studies.{STUDIES[name]}` makes this."
+    if not isinstance(answer.get(key), str):
+        raise BenchError(f"the answer of {name} holds no {key!r}. Run `python -m studies.{STUDIES[name]}` again.")
+    drawn = sorted(figure_folder(results).glob("*.svg"))
+    shown = [p for p in drawn if (p.stem == figure if figure else _belongs(p.stem, name))]
+    links = [f"![{p.stem.replace('_', ' ')}]({_address(p, page)})" for p in shown]
+    return "\n\n".join([answer[key], *links])
+
+
+def _belongs(stem: str, name: str) -> bool:
+    return (stem == name or stem.startswith(f"{name}_")) and stem != GRID
+
+
+def _address(path: Path, page: Path) -> str:
+    return Path(os.path.relpath(path.resolve(), page.resolve().parent)).as_posix()
+
+
+def leaderboard_text(results: Path, n_draws: int) -> str:
+    """Everything that simulates, per board; a line that says what to do where nothing is stored.
+
+    Args:
+        n_draws: bootstrap draws behind the intervals.
+    """
+    command = "python run_bench.py run --profile published"
+    if not any((Path(results) / "cells").glob("*/*/*.json")):
+        return f"No cells are stored: `{command}` makes them."
+    parts = [part for standing in score(results, n_draws).main for part in _board_parts(standing)]
+    return "\n\n".join(parts) or f"No world model has cells: `{command}` makes them."
+
+
+def _board_parts(standing: Standing) -> Iterator[str]:
+    board = standing.board
+    simulating = [spec for spec in standing.order if board.rows[spec].family in SIMULATING]
+    if not simulating:
+        yield f"**{board.label}**: no world model has cells."
+        return
+    others = {best_classical(board, standing.table): "best classical", baseline(board): "baseline"}
+    shown = [spec for spec in standing.order if spec in simulating or spec in others]
+    rows = [_row(standing, spec, others.get(spec, "")) for spec in shown]
+    header = ["estimator", "MAE [95 %]", "MAE / range", "bias", "Spearman [95 %]", "without sweep", "declined"]
+    yield f"**{board.label}**"
+    yield table([*header, "s (fit and one policy)", "cells"], rows)
+
+
+def _row(standing: Standing, spec: str, role: str) -> list[str]:
+    scores, board = standing.table[spec], standing.board
+    mae, rank = scores["mae"], scores["spearman"]
+    over = number(mae.value / board.span) if mae.value is not None and board.span > 0 else DASH
+    undefined = DASH if mae.value is None else f"{DASH} {CONSTANT}"
+    return [
+        named(standing, spec) + (f" ({role})" if role else ""),
+        with_interval(mae),
+        over,
+        number(scores["bias"].value, sign=True),
+        undefined if rank.value is None else with_interval(rank),
+        number(scores["spearman_without_sweep"].value),
+        percent(standing.count(spec, "unsupported") / board.n_expected),
+        seconds(cost_seconds(board.rows[spec])),
+        cells(standing, spec),
+    ]
+
+
+def main(page: Path = PAGE, results: Path = RESULTS) -> None:
+    """Fills the generated blocks of the page on world models.
+
+    Args:
+        page: the page.
+        results: folder of the results.
+    """
+    print(f"renewed in {page}: {', '.join(update_page(page, results))}")
+
+
+if __name__ == "__main__":
+    sys.exit(start(main))
