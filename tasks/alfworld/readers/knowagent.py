@@ -63,7 +63,7 @@ def read(path: Path) -> Import:
             log.add(parse_prompt(row.traj), loggers[member.name], row.name, float(row.result), {"ended_by": kind})
     if stopped:
         log.builder.notes.append(
-            f"{stopped} episodes have result 0 instead of false: an exception stopped them (their last words are cut, as "
-            "by a full context window); kept as truncated, metadata.ended_by tells them apart"
+            f"{stopped} episodes have result 0 instead of false: an exception stopped them (their last words are cut, "
+            "as by a full context window); kept as truncated, metadata.ended_by tells them apart"
         )
     return log.log()

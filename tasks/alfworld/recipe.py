@@ -1,0 +1,85 @@
+"""How the ALFWorld recording is made: six task types, two training mixes, checkpoints from weak to strong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from bench.agents.cloning import CloningConfig
+from bench.recipe import Recipe
+from bench.task import PolicyCard
+from tasks.alfworld.actions import exploratory_actions
+from tasks.alfworld.live import STEP_LIMIT, VERSION, ALFWorld
+
+INSTANCES = Path(__file__).parent / "recorded" / "instances.json"
+
+
+@dataclass(frozen=True)
+class ALFWorldRecipe(Recipe):
+    """See `Recipe`."""
+
+    task: ClassVar[str] = "alfworld"
+
+    def environment(self) -> ALFWorld:
+        """One player of its own; engines and translations are shared within a process."""
+        return ALFWorld(step_limit=self.step_limit)
+
+    def demonstrations(self, mix: str, out: Path, workers: int) -> list[Path]:
+        """Searches in train households, played with noise; only those that solve the task."""
+        from tasks.alfworld.demos import generate
+
+        return [generate(out, mix, workers, seed=0)]
+
+    def explore(self, goal: str, observations: Sequence[str]) -> Sequence[str]:
+        """See `tasks.alfworld.actions`."""
+        return exploratory_actions(goal, observations)
+
+
+def _agent(mix: str, percent: int, temperature: float = 1.0) -> PolicyCard:
+    sampler = "" if temperature == 1.0 else f"-t{round(100 * temperature):03d}"
+    words = f"mix {mix}, {percent} % of the training, temperature {temperature:g}"
+    return PolicyCard(f"{mix}-{percent:03d}{sampler}", words, f"{mix}-{percent:03d}", temperature)
+
+
+def _epsilon(epsilon: float) -> PolicyCard:
+    words = f"mix a, fully trained, each action uniform over plausible ones with probability {epsilon:g}"
+    return PolicyCard(f"a-100-eps{round(100 * epsilon):03d}", words, "a-100", epsilon=epsilon, epsilon_sweep=True)
+
+
+def _instances() -> tuple[str, ...]:
+    raw = json.loads(INSTANCES.read_text(encoding="utf-8"))["instances"]
+    return tuple(one["id"] for one in raw)
+
+
+RECIPE = ALFWorldRecipe(
+    instances=_instances(),
+    step_limit=STEP_LIMIT,
+    environment_version=VERSION.format("older"),
+    policies=(
+        # loggers
+        _agent("a", 35),
+        _agent("b", 50),
+        _agent("a", 70),
+        _agent("b", 100, 0.4),
+        # targets, from weak to strong within a mix
+        _agent("a", 10),
+        _agent("a", 50),
+        _agent("a", 100),
+        _agent("a", 100, 0.4),
+        _agent("b", 10),
+        _agent("b", 20),
+        _agent("b", 70),
+        _agent("b", 100),
+        *map(_epsilon, (0.25, 0.5, 0.75, 1.0)),
+    ),
+    logs={"pooled": ("a-035", "b-050", "a-070"), "far": ("b-100-t040",)},
+    mixes=("a", "b"),
+    cloning=CloningConfig(),
+    masked_policy="a-100",
+    deterministic=True,
+    log_episodes=60,
+    truth_episodes=12,
+)
