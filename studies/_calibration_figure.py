@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from bench.plots.style import FAINT, RC, Margins, grid, legend_below, legend_height, new_figure, place, title
-from studies._model_styles import Look, looks
+from studies._model_styles import Look, legend_columns, looks
 
-LEGEND_COLUMNS = 3
+WIDTH = 9.4
+"""Inches, about."""
 HEAD_PANELS = {
     ("real", "ending"): "ending, after the real observation",
     ("generated", "ending"): "ending, after the model's own",
@@ -34,7 +35,8 @@ def calibration_figure(task: str, found: Mapping[str, Any]) -> Figure | None:
     style = looks(list(models))
     handles = [style[name].handle for name in models]
     handles.append(Line2D([], [], color=FAINT, lw=1.2, label="equal"))
-    below = legend_height(len(handles), LEGEND_COLUMNS)
+    columns = legend_columns(handles, WIDTH)
+    below = legend_height(len(handles), columns)
     with matplotlib.rc_context(RC):
         figure = new_figure((2.35, 2.2), (2, 3), (0.62, 0.85), Margins(0.55, 0.15, 0.85, 0.5 + below))
         axes = figure.subplots(2, 3)
@@ -54,7 +56,7 @@ def calibration_figure(task: str, found: Mapping[str, Any]) -> Figure | None:
             "a time"
         )
         place(figure, width / 2, -0.34, note, ha="center", va="top", fontsize=8.5, color="#555555")
-        legend_below(figure, handles, LEGEND_COLUMNS)
+        legend_below(figure, handles, columns)
     return figure
 
 

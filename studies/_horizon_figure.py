@@ -13,21 +13,22 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from bench.plots.style import RC, Margins, grid, legend_below, legend_height, new_figure, place, title
-from studies._model_styles import REALITY, looks
+from studies._model_styles import REALITY, legend_columns, looks
 
 PANELS = {
     "token_f1": "observation, token F1",
-    "exact_match": "observation, exact matches [share]",
+    "exact_match": "observation, exact matches\n[share]",
     "text_distance": "observation, distance in the\nfrozen encoder [1 - cosine]",
     "action_error": "action not recovered from the\ntwo observations [share]",
-    "reward_error": "|reward error| of the step",
-    "return_error": "|error| of the reward so far",
+    "reward_error": "|error| of the step's reward\n[reward]",
+    "return_error": "|error| of the reward so far\n[reward]",
     "termination_error": "over in one, not in the other\n[share of episodes]",
     "compared": "episodes still compared as text\n[share]",
 }
 FEWEST = 5
 """Points of fewer episodes are left out of the figure."""
-LEGEND_COLUMNS = 3
+WIDTH = 10.5
+"""Inches, about."""
 
 
 def horizon_figure(task: str, found: Mapping[str, Any]) -> Figure | None:
@@ -42,7 +43,8 @@ def horizon_figure(task: str, found: Mapping[str, Any]) -> Figure | None:
     style = looks(list(models))
     handles = [style[name].handle for name in models]
     handles.append(Line2D([], [], color=REALITY, lw=1.4, ls="-", label="real pairs of observations"))
-    below = legend_height(len(handles), LEGEND_COLUMNS)
+    columns = legend_columns(handles, WIDTH)
+    below = legend_height(len(handles), columns)
     with matplotlib.rc_context(RC):
         figure = new_figure((2.1, 1.55), (2, 4), (0.48, 0.62), Margins(0.5, 0.15, 0.85, 0.62 + below))
         axes = figure.subplots(2, 4, sharex=True).ravel()
@@ -58,7 +60,7 @@ def horizon_figure(task: str, found: Mapping[str, Any]) -> Figure | None:
         title(figure, f"{task}: open loop under logged actions, from held-out first observations")
         note = f"{found['episodes']} held-out episodes, models of n = {found['n']:,}; bands: 95 % intervals, pointwise"
         place(figure, width / 2, -0.34, textwrap.fill(note, 120), ha="center", va="top", fontsize=8.5, color="#555555")
-        legend_below(figure, handles, LEGEND_COLUMNS)
+        legend_below(figure, handles, columns)
     return figure
 
 
@@ -71,7 +73,7 @@ def _line(panel: Axes, points: list[dict[str, float]], style: dict[str, object])
 
 def _frame(panel: Axes, horizon: int) -> None:
     panel.set_xlim(0.6, horizon + 0.4)
-    panel.set_ylim(bottom=0.0)
+    panel.set_ylim(0.0, min(panel.get_ylim()[1], 1.04))
     panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     grid(panel, "both")
     panel.tick_params(labelbottom=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from matplotlib.lines import Line2D
 
-from bench.plots.style import label
+from bench.plots.style import label, text_width
 from bench.registry import parse_spec
 from studies._worlds import REDRAWN, STEPWISE
 
@@ -58,3 +58,9 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
         color, marker = _LOOKS.get(name, ("#000000", "s"))
         found[text] = Look(color, marker, _LINES[k % len(_LINES)], k == 0, text.replace(spec, label(spec, ": ")))
     return found
+
+
+def legend_columns(handles: Sequence[Line2D], width: float) -> int:
+    """As many columns as fit a figure of a width in inches, three at most."""
+    widest = text_width([handle.get_label() for handle in handles], 8.5) + 0.7
+    return max(1, min(3, int(width / widest)))
