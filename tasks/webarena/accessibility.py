@@ -98,9 +98,8 @@ class Document:
 
     def nodes(self) -> list[Node]:
         """The tree in order, before texts are left out."""
-        about = "focused: True" if self.focus is None else ""
         body = self.root.find("body")
-        found = [Node(0, self._id(self.root, "root"), "RootWebArea", self.title, about, self.root)]
+        found = [Node(0, self._id(self.root, "root"), "RootWebArea", self.title, "focused: True", self.root)]
         if body is not None:
             found.extend(self._below(body, 1))
         self._shown = {str(node.id): node.element for node in found}

@@ -68,16 +68,8 @@ def replay(task: WebTask, mix: Mix, seed: int, number: int, noisy: bool = True) 
         steps.append({"observation": observation, "action": action, "clone": clone, "reward": reward})
         observation = answer
     env.close()
-    if not done or reward != 1.0:
-        return None
-    return {
-        "instance": task.instance,
-        "mix": mix,
-        "goal": goal,
-        "steps": steps,
-        "final_observation": observation,
-        "score": reward,
-    }
+    found = {"instance": task.instance, "mix": mix, "goal": goal, "steps": steps}
+    return {**found, "final_observation": observation, "score": reward} if done and reward == 1.0 else None
 
 
 def generate(out: Path, mix: Mix, seed: int = 0, tasks: Sequence[WebTask] | None = None) -> Path:
