@@ -111,7 +111,7 @@ def test_text_is_that_of_the_stock_engine(wording: Any, instance: str, tmp_path:
 def test_the_older_rules_are_those_of_version_0_3_5() -> None:
     domain, grammar = (hashlib.sha256(text.encode()).hexdigest() for text in rules("older"))
     assert {"domain": domain, "grammar": grammar} == ORIGINAL
-    assert "in/on" not in rules("newer")[1]
+    assert "put {o} in/on {r}" not in rules("newer")[1]
 
 
 @pytest.mark.parametrize("task", TASK_TYPES)

@@ -10,7 +10,9 @@ import argparse
 import json
 import multiprocessing
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,18 @@ def _start_worker() -> None:
     _worker["env"] = ALFWorld()
 
 
+@contextmanager
+def _mapper(workers: int) -> Iterator[Callable[..., Iterable[dict[str, Any] | None]]]:
+    """An ordered map over engine processes; one worker plays in this process."""
+    if workers == 1:
+        _start_worker()
+        with _worker["env"]:
+            yield map
+        return
+    with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool:
+        yield partial(pool.imap, chunksize=4)
+
+
 def _demonstrate(job: tuple[str, Mix, int]) -> dict[str, Any] | None:
     return replay(_worker["env"], *job)
 
@@ -108,8 +122,8 @@ def generate(out: Path, mix: Mix, workers: int, seed: int = 0, households: int =
     instances = [f"train/{task}/{number}" for task in TASK_TYPES for number in range(households)]
     jobs = [(instance, mix, seed) for instance in instances if instance not in have]
     kept = Counter(instance.split("/")[1] for instance in have)
-    with multiprocessing.get_context("spawn").Pool(workers, _start_worker) as pool, file.open("a") as output:
-        for demo in tqdm(pool.imap(_demonstrate, jobs, 4), f"mix {mix}", len(jobs), mininterval=5):
+    with _mapper(workers) as played, file.open("a", encoding="utf-8") as output:
+        for demo in tqdm(played(_demonstrate, jobs), f"mix {mix}", len(jobs), mininterval=5):
             if demo is not None:
                 kept[demo["instance"].split("/")[1]] += 1
                 output.write(json.dumps(demo) + "\n")
