@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, Cache, DynamicCache
+from transformers.utils.logging import disable_progress_bar
 
 from bench.agents.cache import continued, growing_cache, selected_rows, with_new_columns
 from bench.agents.transcript import END, MAX_ACTION_TOKENS, SPECIAL, Transcript
@@ -35,6 +36,7 @@ class LanguageModel:
     @classmethod
     def load(cls, folder: Path, transcript: Transcript) -> LanguageModel:
         """Reads a checkpoint in Hugging Face format; weights are computed with in float32."""
+        disable_progress_bar()  # checkpoints are small and many; a bar each would drown the benchmark's own
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         return cls(model, transcript)
 

@@ -15,6 +15,7 @@ from estimators._world.rollout import Simulation, simulate
 from estimators._world.world import World, starts_of
 
 if TYPE_CHECKING:
+    from estimators._world.fits import FitConfig
     from estimators._world.training import Fit
 
 
@@ -86,13 +87,19 @@ class LearnedWorldEstimator(SimulationEstimator):
         self.fit_ = self.train(data)
         return self
 
-    def train(self, data: LoggedDataset) -> Fit:
-        """The world model of this configuration on a log."""
-        from estimators._world.fits import FitConfig, fitted
+    def config(self) -> FitConfig:
+        """What decides the world model besides the log."""
+        from estimators._world.fits import FitConfig
         from estimators._world.training import Training
 
         training = Training(self.updates, self.encoder_updates, frozen_encoder=self.frozen_encoder)
-        return fitted(data, FitConfig(self.size, training, self.goal_relation, self.knows_instance, self.fit_seed))
+        return FitConfig(self.size, training, self.goal_relation, self.knows_instance, self.fit_seed)
+
+    def train(self, data: LoggedDataset) -> Fit:
+        """The world model of this configuration on a log."""
+        from estimators._world.fits import fitted
+
+        return fitted(data, self.config())
 
     def facts(self) -> dict[str, float]:
         """See `SimulationEstimator`."""
