@@ -167,7 +167,7 @@ class Table:
 
     def main(self, n_draws: int = DRAWS) -> int:
         found, notes = stored_boards(self.results)
-        answers = [board_answer(board, variants(), grid(), canonical(KERNEL), n_draws) for board in found]
+        answers = [board_answer(board, variants(), grid(), n_draws) for board in found]
         content = {"omega": OMEGAS, "eta": ETAS, "kernel": canonical(KERNEL), "boards": answers, "notes": notes}
         text, cells = as_markdown(answers), grid_markdown(answers, OMEGAS, ETAS)
         path = keep_answer(self.results, NAME, {**content, "grid_table": cells}, text)

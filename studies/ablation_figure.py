@@ -59,7 +59,8 @@ def _bars(axes: Axes, answer: Mapping[str, Any]) -> None:
     for y, row in enumerate(answer["variants"]):
         if not row["cells"]:
             word = "declined" if "unsupported" in row["status"] else "not run"
-            axes.annotate(word, (0.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=7.5, style="italic")
+            where = ("axes fraction", "data")
+            axes.annotate(word, (0.02, y), xycoords=where, va="center", fontsize=7.5, style="italic")
             continue
         mae = row["mae"]
         complete = row["cells"] == row["expected"]

@@ -17,23 +17,25 @@ from bench.tables import CONSTANT, DASH, PARTIAL, number, seconds, table, with_i
 from studies.answers import known
 
 METRICS = ("mae", "bias", "spearman")
+REFERENCES = {"minus_kernel": "exact kernel", "minus_full": "full"}
+"""Variants that every row is compared with, by the key of the difference: the control, and what variants come from."""
 
 
 def board_answer(
-    board: Board, variants: Mapping[str, str], grid: Mapping[tuple[float, float], str], kernel: str, n_draws: int
+    board: Board, variants: Mapping[str, str], grid: Mapping[tuple[float, float], str], n_draws: int
 ) -> dict[str, Any]:
     """Everything about one board.
 
     Args:
-        variants: name to canonical spec.
+        variants: name to canonical spec, those of `REFERENCES` among them.
         grid: (omega, eta) to canonical spec.
-        kernel: spec of the exact kernel, which every row is compared with.
     """
     draws = draw(board, n_draws)
     wanted = dict.fromkeys([*variants.values(), *grid.values()])
     rows = {spec: _row_answer(board, board.rows.get(spec), draws) for spec in wanted}
-    for comparison in with_holm(list(_against_kernel(board, wanted, kernel, draws))):
-        rows[comparison.estimator]["minus_kernel"] = asdict(comparison)
+    for key, name in REFERENCES.items():
+        for comparison in with_holm(list(_against(board, wanted, name, variants[name], draws))):
+            rows[comparison.estimator][key] = asdict(comparison)
     return {
         "task": board.task,
         "log": board.log,
@@ -84,12 +86,14 @@ def _bias_by_policy(board: Board, row: Row) -> dict[str, dict[str, float | None]
     return found
 
 
-def _against_kernel(board: Board, wanted: Mapping[str, None], kernel: str, draws: Draws) -> Iterator[Comparison]:
-    """Error of each row minus that of the exact kernel on the cells both have, draw by draw."""
-    theirs = board.rows.get(kernel)
+def _against(
+    board: Board, wanted: Mapping[str, None], name: str, reference: str, draws: Draws
+) -> Iterator[Comparison]:
+    """Error of each row minus that of a reference on the cells both have, draw by draw."""
+    theirs = board.rows.get(reference)
     for spec in wanted:
         ours = board.rows.get(spec)
-        if spec == kernel or ours is None or theirs is None or not (ours.done & theirs.done).any():
+        if spec == reference or ours is None or theirs is None or not (ours.done & theirs.done).any():
             continue
         common = ours.done & theirs.done
         a, b = (measure(board, row.restricted(common), draws)["mae"] for row in (ours, theirs))
@@ -103,8 +107,8 @@ def _against_kernel(board: Board, wanted: Mapping[str, None], kernel: str, draws
             log=board.log,
             n=board.n,
             estimator=spec,
-            against="exact kernel",
-            reference=kernel,
+            against=name,
+            reference=reference,
             metric="mae",
             difference=a.counted - b.counted,
             low=low,
@@ -125,10 +129,12 @@ def as_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
 def _board_parts(answer: Mapping[str, Any]) -> Iterator[str]:
     rows = answer["variants"]
     yield (
-        f"**{answer['task']}, {answer['log']} log, n = {answer['n']:,}, seeds {', '.join(map(str, answer['seeds']))}.** "
+        f"**{answer['task']}, {answer['log']} log, n = {answer['n']:,}, "
+        f"seeds {', '.join(map(str, answer['seeds']))}.** "
         "Intervals are 95 % bootstrap intervals over policies, seeds and true values jointly."
     )
-    header = ["variant", "MAE [95 %]", "MAE / range", "bias [95 %]", "Spearman [95 %]", "MAE minus exact kernel [95 %]"]
+    header = ["variant", "MAE [95 %]", "MAE / range", "bias [95 %]", "Spearman [95 %]"]
+    header += [f"MAE minus {name} [95 %]" for name in REFERENCES.values()]
     yield table([*header, "fit s", "s per policy", "cells"], map(_table_row, rows))
     yield _verdict(answer)
     reasons = {(r["variant"], x["status"], x["reason"], x["cells"]) for r in rows for x in r["reasons"]}
@@ -151,13 +157,16 @@ def _table_row(row: Mapping[str, Any]) -> list[str]:
     if not row["cells"]:
         kinds = [kind for kind in row["status"] if kind != "missing"]
         word = "declined" if kinds == ["unsupported"] else "failed" if "failed" in kinds else "not run"
-        return [_name(row), word, *[DASH] * 6, cells]
+        return [_name(row), word, *[DASH] * 7, cells]
     mae, bias = (_interval(row[name], sign=name == "bias") for name in ("mae", "bias"))
     rank = f"{DASH} {CONSTANT}" if row["spearman"]["value"] is None else _interval(row["spearman"])
     times = seconds(row["fit_seconds"]), seconds(row["estimate_seconds"])
-    difference = row.get("minus_kernel")
-    shown = DASH if difference is None else _interval({"value": difference["difference"], **difference}, sign=True)
-    return [_name(row), mae, number(row["mae_over_range"]), bias, rank, shown, *times, cells]
+    differences = [_difference(row.get(key)) for key in REFERENCES]
+    return [_name(row), mae, number(row["mae_over_range"]), bias, rank, *differences, *times, cells]
+
+
+def _difference(found: Mapping[str, Any] | None) -> str:
+    return DASH if found is None else _interval({**found, "value": found["difference"]}, sign=True)
 
 
 def _interval(found: Mapping[str, Any], sign: bool = False) -> str:
@@ -180,8 +189,9 @@ def _verdict(answer: Mapping[str, Any]) -> str:
     better = [f"`{spec}` ({number(d, sign=True)})" for spec, d in sorted(sure.items()) if d < 0]
     worse = [f"`{spec}` ({number(d, sign=True)})" for spec, d in sorted(sure.items()) if d > 0]
     return (
-        f"Against the exact kernel, variants and grid together (Holm-adjusted, 5 %): better: {', '.join(better) or 'none'}; "
-        f"worse: {', '.join(worse) or 'none'}; not told apart: {len(found) - len(sure)} of {len(found)}."
+        "Against the exact kernel, variants and grid together (Holm-adjusted, 5 %): "
+        f"better: {', '.join(better) or 'none'}; worse: {', '.join(worse) or 'none'}; "
+        f"not told apart: {len(found) - len(sure)} of {len(found)}."
     )
 
 

@@ -1,4 +1,4 @@
-"""What every study does with its answer: keeps it in `<results>/studies/<name>.json`, figures beside it, and prints it."""
+"""Answers of studies: kept in `<results>/studies/<name>.json`, figures beside them; and how a study is started."""
 
 from __future__ import annotations
 

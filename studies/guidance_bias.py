@@ -2,10 +2,10 @@
 
     python -m studies.guidance_bias
 
-ADWM draws the next observation from p(o'|h) p(a|o',h)^omega C(o')^eta, then asks the agent. In a finite MDP prior, action
-posterior and continuation C are sums over tables, so the value under each kernel is exact, and so is its bias. omega = 1,
-eta = 0 is the true kernel (Bayes), and with importance ratios in C the continuation is 1 everywhere; whatever else is
-biased before any model is learned. The generator is that of the reference table: 300 MDPs, 4 states, 3 actions, 5 steps.
+ADWM draws the next observation from p(o'|h) p(a|o',h)^omega C(o')^eta, then asks the agent. In a finite MDP prior,
+action posterior and continuation C are sums over tables, so the value under each kernel is exact, and so is its bias.
+omega = 1, eta = 0 is the true kernel (Bayes), and with importance ratios in C the continuation is 1 everywhere;
+anything else is biased before any model is learned. 300 MDPs with 4 states, 3 actions and 5 steps, MDP i from seed i.
 """
 
 from __future__ import annotations
@@ -186,8 +186,8 @@ def markdown(content: dict) -> str:
     ]
     example, count = content["one_decision"], content["processes"]["count"]
     return (
-        f"Mean absolute bias of the value over {count} random MDPs, as a share of the mean difference between behavior and "
-        "target policy; every model exact, nothing sampled.\n\n"
+        f"Mean absolute bias of the value over {count} random MDPs, as a share of the mean difference between behavior "
+        "and target policy; every model exact, nothing sampled.\n\n"
         + table(["kernel", "relative bias"], rows)
         + f"\n\nOne decision, behavior {example['behavior']}, target {example['target']}: the product without the "
         f"behavior's probability in the denominator gives {example['without_denominator']:.2f}, with it "

@@ -3,8 +3,8 @@
     python -m studies.paper_protocol
 
 The paper scores estimators by Spearman's rho over five mixtures of one agent with random actions, epsilon in
-{0, .25, .5, .75, 1}. The same five are among our targets; epsilon = 0 is the same checkpoint at the same temperature. From
-stored cells; nothing is estimated here. Intervals are those of the leaderboard (`bench.inference`).
+{0, .25, .5, .75, 1}. The same five are among our targets; epsilon = 0 is the same checkpoint at the same temperature.
+From stored cells; nothing is estimated here. Intervals are those of the leaderboard (`bench.inference`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PUBLISHED = {
     "WebShop-iter1": (5, (0.90, 0.00, -0.20, 0.00, -0.90, 0.90)),
     "HotpotQA-cross": (10, (0.81, 0.12, -0.64, -0.45, -0.52, 0.13)),
 }
-"""Spearman over the sweep as published (arXiv 2606.05558, main table): configuration to number of points and `METHODS`."""
+"""Spearman over the sweep as published (arXiv 2606.05558, main table): configuration to points and `METHODS`."""
 THRESHOLDS = (1.0, 0.9, 0.8, 0.7)
 POOLS = ("sweep", "all", "without_sweep")
 GOOD = 0.9
@@ -169,8 +169,8 @@ def markdown(content: Mapping[str, Any]) -> str:
     """Published numbers, then one table per board."""
     chances = ", ".join(f"{rho} or more in {100 * share:.1f} %" for rho, share in content["chance_of_five"].items())
     parts = [
-        "**Published** (arXiv 2606.05558): Spearman over the epsilon sweep. *chance*: how often a random order would do as "
-        "well as ADWM (one-sided).",
+        "**Published** (arXiv 2606.05558): Spearman over the epsilon sweep. *chance*: how often a random order would "
+        "do as well as ADWM (one-sided).",
         _published_table(content["published"]),
         f"A random order of five policies reaches a correlation of {chances} of cases.",
     ]

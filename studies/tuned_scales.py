@@ -1,10 +1,10 @@
 """Scales of guidance for a task, chosen on all other tasks: what `adwm[tuned=true]` uses.
 
-Written by `python -m studies.ablation table` to `<results>/studies/tuned_scales.json`. For a task, the pair (omega, eta) with
-the least mean of MAE / range over the other tasks of the grid, each task weighing the same. True values of the task itself,
-let alone of the policy under evaluation, have no part in it. Tasks whose values are exact are instruments for testing
-estimators: they count among the others only where there is nothing else. A pair is eligible if every other task has all its
-cells; where one lacks some, it is left out and said to be.
+Written by `python -m studies.ablation table` to `<results>/studies/tuned_scales.json`. For a task, it is the pair
+(omega, eta) with the least mean of MAE / range over the other tasks of the grid, each task weighing the same. True
+values of the task itself, let alone of the policy under evaluation, have no part in it. Tasks whose values are exact
+are instruments for testing estimators: they count among the others only where there is nothing else. A pair is
+eligible if every other task has all its cells; where one lacks some, it is left out and said to be.
 """
 
 from __future__ import annotations

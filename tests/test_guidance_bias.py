@@ -1,4 +1,4 @@
-"""The tabular check of guidance: what is exact must be exact, what is biased must be as biased as was worked out before."""
+"""The tabular check of guidance: what is exact must be exact, what is biased as biased as was worked out before."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ REFERENCE = {
     Form(1, 1): 0.240,
     Form(0, 0): 0.283,
 }
-"""Relative bias, from the project's reference on the method (adwm-method.md, section 1.3), an independent computation."""
+"""Relative bias, from the project's reference on the method (adwm-method.md, section 1.3), computed independently."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The paper's protocol on made-up cells: who is in the sweep, what is averaged, what chance would do, what is missing."""
+"""The paper's protocol on made-up cells: who is in the sweep, what is averaged, what chance does, what is missing."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_chance_counts_orders():
 
 
 def test_chance_of_published_values():
-    """.9 -> .042, .8 -> .067, .7 -> .117: exact one-sided p-values of Spearman's rho for five points (adwm-method.md 2.5)."""
+    """.9 -> .042, .8 -> .067, .7 -> .117: exact one-sided p-values for five points (adwm-method.md 2.5)."""
     assert [round(chance_of(rho, 5), 3) for rho in (1.0, 0.9, 0.8, 0.7)] == [0.008, 0.042, 0.067, 0.117]
     tied = [spearmanr(order, [0, 0, 2, 3, 4]).statistic for order in permutations(range(5))]
     assert chance_of(0.82, 5) == pytest.approx(np.mean(np.array(tied) > 0.81))

@@ -32,7 +32,8 @@ def results(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: None)
         makers = {spec: MAKERS[spec] for spec in SPECS}
-        write_results(folder, makers=makers, tasks=["beta_web"], logs={"pooled": {100: (0, 1)}}, policies=5, replicates=20)
+        logs = {"pooled": {100: (0, 1)}}
+        write_results(folder, makers=makers, tasks=["beta_web"], logs=logs, policies=5, replicates=20)
     return folder
 
 
@@ -65,7 +66,8 @@ def test_answers_and_figures_are_shown_and_nothing_else_changes(page, tmp_path):
     assert "figures/ablation.svg" in block(page, "study:ablation") and "grid" not in block(page, "study:ablation")
     assert "| the grid |" in block(page, f"study:{GRID}") and "ablation_grid.svg" in block(page, f"study:{GRID}")
     assert "calibration.svg" not in page.read_text(encoding="utf-8")  # a figure without its answer is out of date
-    outside = [re.sub(r"(<!-- generated:.*? -->).*?(<!-- end)", r"\1\2", t, flags=re.S) for t in (before, page.read_text())]
+    after = page.read_text(encoding="utf-8")
+    outside = [re.sub(r"(<!-- generated:.*? -->).*?(<!-- end)", r"\1\2", t, flags=re.S) for t in (before, after)]
     assert outside[0] == outside[1]
 
 
