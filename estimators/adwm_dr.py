@@ -57,7 +57,6 @@ class WorldModelDoublyRobust(LearnedWorldEstimator):
 
     family: ClassVar[Family] = "hybrid"
     needs_propensities: ClassVar[bool] = True
-    variants: ClassVar[tuple[str, ...]] = ("", "self_normalized=true")
     tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {"dimensions": 8, "trees": 5}
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
