@@ -61,6 +61,8 @@ class Run(_Grid):
     """Forget the stored cells of this estimator (within the grid) first; name or spec."""
     refit: FlagCreatePairsOff[bool] = False
     """Train world models anew instead of using committed or cached fits (with --redo for cells that are stored)."""
+    keep_fits: FlagCreatePairsOff[bool] = False
+    """Copy the world models that were used to results/fits, from where every later run takes them; for committing."""
     dry_run: FlagCreatePairsOff[bool] = False
     """Only predict cells, hours and memory, from the timings of stored cells."""
 
@@ -69,6 +71,8 @@ class Run(_Grid):
             os.environ[name] = "1"
         if self.refit:
             os.environ["OPE_REFIT"] = str(time.time())  # read by the store of fits, in every worker
+        if self.keep_fits:
+            os.environ["OPE_KEEP_FITS"] = "yes"
         from bench.errors import BenchError
         from bench.executors import resolve_workers
         from bench.plan import matching, missing, plan

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -36,6 +37,8 @@ COMMITTED = Path(__file__).parents[2] / "results" / "fits"
 CACHE = Path(__file__).parents[2] / ".cache" / "fits"
 REFIT = "OPE_REFIT"
 """Environment variable, seconds since 1970: fits from before then are not used (`run --refit`)."""
+KEEP = "OPE_KEEP_FITS"
+"""Environment variable: if set, every fit that is used is copied to `results/fits` too (`run --keep-fits`)."""
 
 
 class Trained(Protocol):
@@ -133,6 +136,9 @@ def fitted(data: LoggedDataset, config: Recipe[F]) -> F:
     with _alone(CACHE / name):  # another process may be training the same: wait for it instead
         if not (CACHE / name).exists() or (CACHE / name).stat().st_mtime < since:
             _write(CACHE / name, config.train(data), config)
+    if os.environ.get(KEEP):
+        COMMITTED.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(CACHE / name, COMMITTED / name)
     return _read(CACHE / name, data, config)
 
 
