@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 NEGATIVE_SHARE = 0.5
 """lambda / alpha in the STITCH form: the largest that the paper uses by default, in the middle of its best values."""
+
+LARGEST_UNIQUE_SHARE = 0.9
+"""Logs in which more of the actions than this are never repeated are declined."""
 
 
 @dataclass
@@ -61,18 +65,26 @@ class JointDiffusion(LearnedWorldEstimator):
     variants: ClassVar[tuple[str, ...]] = ("", "form=stitch")
     tiny: ClassVar[dict[str, Any]] = {**LearnedWorldEstimator.tiny, "window_updates": 150}
 
+    def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
+        """See `Estimator`."""
+        count = Counter(step.action for t in data.trajectories for step in t.steps)
+        once = sum(n == 1 for n in count.values()) / count.total()
+        if once > LARGEST_UNIQUE_SHARE:
+            return (
+                f"{once:.0%} of the logged actions are texts that occur once: generated actions are decoded to logged ones, "
+                "which must stand for something the policy would write too"
+            )
+        return super().unsupported(data, policy)
+
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         """Trains world model and windows, or finds them trained; see `LearnedWorldEstimator.fit`."""
         from estimators._joint.training import WindowConfig, WindowTraining
-        from estimators._world.fits import FitConfig, fitted
-        from estimators._world.training import Training
+        from estimators._world.fits import fitted
 
         self._check()
         super().fit(data, rng)
-        training = Training(self.updates, self.encoder_updates, frozen_encoder=self.frozen_encoder)
-        world = FitConfig(self.size, training, self.goal_relation, self.knows_instance, self.fit_seed)
         windows = WindowTraining(self.window, self.action_axes, self.window_updates)
-        self.windows_ = fitted(data, WindowConfig(world, windows))
+        self.windows_ = fitted(data, WindowConfig(self.config(), windows))
         return self
 
     def world(self, policy: Policy) -> WindowSimulator:

@@ -13,13 +13,15 @@ from matplotlib.lines import Line2D
 from bench.plots.style import FAINT, RC, Margins, grid, legend_below, legend_height, new_figure, place, title
 from studies._model_styles import Look, legend_columns, looks
 
+FEWEST = 5
+"""Bins of fewer steps are left out of the figure."""
 WIDTH = 9.4
 """Inches, about."""
 HEAD_PANELS = {
-    ("real", "ending"): "ending, after the real observation",
-    ("generated", "ending"): "ending, after the model's own",
-    ("real", "reward"): "reward, after the real observation",
-    ("generated", "reward"): "reward, after the model's own",
+    ("real", "ending"): "ending [probability],\nafter the real observation",
+    ("generated", "ending"): "ending [probability],\nafter the model's own",
+    ("real", "reward"): "reward of the step,\nafter the real observation",
+    ("generated", "reward"): "reward of the step,\nafter the model's own",
 }
 
 
@@ -70,7 +72,7 @@ def _heads(panel: Axes, models: Mapping[str, Any], style: Mapping[str, Look], ki
     for name, entry in models.items():
         said = entry["heads"].get(kind)
         if said is not None:
-            found = said[event]["bins"]
+            found = [b for b in said[event]["bins"] if b["steps"] >= FEWEST]
             panel.plot([b["predicted"] for b in found], [b["happened"] for b in found], **style[name].style(3.5), alpha=0.85)
 
 

@@ -39,7 +39,7 @@ def _heads(found: Mapping[str, Any]) -> str:
 
 
 def _targets(found: Mapping[str, Any]) -> str:
-    header = ["task", "model", "target", "length", "real", "success", "real", "hallucinated [95 %]", "repeats answered otherwise",
+    header = ["task", "model", "target", "length", "real", "return", "real", "success", "real", "hallucinated [95 %]", "repeats answered otherwise",
               "real log", "new to instance", "new to log", "abstained", "adapter agreement", "adapter KL"]
     rows = []
     for task, entry in found.items():
@@ -57,6 +57,8 @@ def _cells(x: Mapping[str, Any], log: str) -> list[str]:
     return [
         f"{x['simulated_length']:.1f}",
         f"{x['real_length']:.1f}",
+        f"{x['simulated_return']:.2f}",
+        f"{x['real_return']:.2f}",
         f"{x['simulated_success']:.2f}",
         f"{x['real_success']:.2f}",
         "{:+.2f} [{:+.2f}, {:+.2f}]".format(*gap),

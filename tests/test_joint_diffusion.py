@@ -241,6 +241,13 @@ def test_episodes_that_are_cut_do_not_end_by_themselves():
     assert played.returns == pytest.approx(1.5)
 
 
+def test_a_log_of_unique_actions_is_declined():
+    steps = [replace(s, action=f"{s.action} {t.id} {k}") for t in LOG.trajectories for k, s in enumerate(t.steps)]
+    unique = LOG.with_trajectories(replace(LOG.trajectories[i], steps=(step,)) for i, step in enumerate(steps[:90]))
+    assert "occur once" in JointDiffusion().unsupported(unique, SEARCH)
+    assert JointDiffusion().unsupported(LOG, SEARCH) is None
+
+
 @pytest.mark.parametrize(("name", "bad"), [("form", "both"), ("window", 0), ("tau", 0.0), ("scale", -1.0), ("candidates", 0)])
 def test_impossible_parameters_are_refused(name, bad):
     with pytest.raises(BenchError, match=name):
