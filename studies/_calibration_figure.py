@@ -25,15 +25,13 @@ HEAD_PANELS = {
 }
 
 
-def calibration_figure(task: str, found: Mapping[str, Any]) -> Figure | None:
-    """The figure of one task; None where there is no model.
+def calibration_figure(task: str, found: Mapping[str, Any]) -> Figure:
+    """The figure of one task.
 
     Args:
         found: what `studies.calibration` keeps of a task.
     """
     models = found["models"]
-    if not models:
-        return None
     style = looks(list(models))
     handles = [style[name].handle for name in models]
     handles.append(Line2D([], [], color=FAINT, lw=1.2, label="equal"))
@@ -46,7 +44,8 @@ def calibration_figure(task: str, found: Mapping[str, Any]) -> Figure | None:
             _targets(axes[0, 0], entry, style[name], "length")
             _targets(axes[1, 0], entry, style[name], "success")
         _frame(axes[0, 0], "episode length [steps]", "real", "simulated", (0, 1.04 * found["horizon"]))
-        _frame(axes[1, 0], f"success [share of episodes\nwith return >= {found['least']:g}]", "real", "simulated", (-0.03, 1.03))
+        heading = f"success [share of episodes\nwith return >= {found['least']:g}]"
+        _frame(axes[1, 0], heading, "real", "simulated", (-0.03, 1.03))
         for panel, ((kind, event), text) in zip(axes[:, 1:].T.ravel()[[0, 2, 1, 3]], HEAD_PANELS.items(), strict=True):
             _heads(panel, models, style, kind, event)
             frame = (-0.03, 1.03) if event == "ending" else None
@@ -54,8 +53,8 @@ def calibration_figure(task: str, found: Mapping[str, Any]) -> Figure | None:
         width = figure.get_size_inches()[0]
         title(figure, f"{task}: what the models promise, and what happens")
         note = (
-            f"left: one point per target policy; right: bins of the steps of {found['episodes']} held-out episodes, taken one at "
-            "a time"
+            f"left: one point per target policy; right: bins of the steps of {found['episodes']} held-out episodes, "
+            "taken one at a time"
         )
         place(figure, width / 2, -0.34, note, ha="center", va="top", fontsize=8.5, color="#555555")
         legend_below(figure, handles, columns)
@@ -73,7 +72,8 @@ def _heads(panel: Axes, models: Mapping[str, Any], style: Mapping[str, Look], ki
         said = entry["heads"].get(kind)
         if said is not None:
             found = [b for b in said[event]["bins"] if b["steps"] >= FEWEST]
-            panel.plot([b["predicted"] for b in found], [b["happened"] for b in found], **style[name].style(3.5), alpha=0.85)
+            x, y = ([b[what] for b in found] for what in ("predicted", "happened"))
+            panel.plot(x, y, **style[name].style(3.5), alpha=0.85)
 
 
 def _frame(panel: Axes, heading: str, xlabel: str, ylabel: str, limits: tuple[float, float] | None) -> None:

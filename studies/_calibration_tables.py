@@ -39,8 +39,9 @@ def _heads(found: Mapping[str, Any]) -> str:
 
 
 def _targets(found: Mapping[str, Any]) -> str:
-    header = ["task", "model", "target", "length", "real", "return", "real", "success", "real", "hallucinated [95 %]", "repeats answered otherwise",
-              "real log", "new to instance", "new to log", "abstained", "adapter agreement", "adapter KL"]
+    header = ["task", "model", "target", "length", "real", "return", "real", "success", "real", "hallucinated [95 %]",
+              "repeats answered otherwise", "real log", "new to instance", "new to log", "abstained",
+              "adapter agreement", "adapter KL"]
     rows = []
     for task, entry in found.items():
         log = _share(entry["log_repeats"])

@@ -57,8 +57,8 @@ class TextSpace:
 
 
 class InverseDynamics:
-    """Which of the frequent actions lies between two observations: logistic regression on hashed, tf-idf weighted words,
-    reduced to principal axes, all learned from real pairs.
+    """Which of the frequent actions lies between two observations: logistic regression on hashed, tf-idf weighted
+    words, reduced to principal axes, all learned from real pairs.
 
     Attributes:
         actions: the actions it knows.
@@ -88,7 +88,8 @@ class InverseDynamics:
         found = np.full(len(actions), np.nan)
         if asked.any():
             chosen = [[column[i] for i in np.flatnonzero(asked)] for column in (before, actions, after)]
-            found[asked] = self._guess.predict(self._features(chosen[0], chosen[2])) != np.array(chosen[1], dtype=object)
+            guessed = self._guess.predict(self._features(chosen[0], chosen[2]))
+            found[asked] = guessed != np.array(chosen[1], dtype=object)
         return found
 
     def _features(self, before: Sequence[str], after: Sequence[str]) -> np.ndarray:

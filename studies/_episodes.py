@@ -40,7 +40,8 @@ def really_played(task: Task, policy: str) -> Played:
     if task.name == "toy_chain":
         from tasks.toy_chain.record import TRUTH_EPISODES_PER_INSTANCE, play
 
-        episodes = play(policy, [name for name in task.instances() for _ in range(TRUTH_EPISODES_PER_INSTANCE)], "truth")
+        instances = [name for name in task.instances() for _ in range(TRUTH_EPISODES_PER_INSTANCE)]
+        episodes = play(policy, instances, "truth")
         columns = [(t.rewards.sum(), len(t), t.terminated, t.instance) for t in episodes]
         return Played(*(np.array(c) for c in zip(*columns, strict=True)))
     if not isinstance(task, RecordedTask):
@@ -68,8 +69,8 @@ class Repeats:
 def repeats(episodes: Iterable[Sequence[tuple[str, str]]]) -> Repeats:
     """Counts in episodes of (observation, action) steps; an answer is the observation of the step that follows.
 
-    Even in reality not all answers are the same: an action may change something the first time, and chance may have a part.
-    So the share means something beside that of the real log alone.
+    Even in reality not all answers are the same: an action may change something the first time, and chance may have a
+    part. So the share means something beside that of the real log alone.
     """
     counts = np.zeros(4, dtype=int)
     for steps in episodes:

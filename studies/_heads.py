@@ -1,5 +1,5 @@
-"""What a fitted world model says of reward and ending at real logged steps: after what really followed, and after what it
-generates there itself. Every step is taken from its real past; nothing accumulates."""
+"""What a fitted world model says of reward and ending at real logged steps: after what really followed, and after what
+it generates there itself. Every step is taken from its real past; nothing accumulates."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def heads(
     """Predictions of a fitted estimator at every step of episodes that it has not seen.
 
     Args:
-        soft: whether a generated latent goes on as it is (soft tokens) or as the text retrieved for it. Guidance has no part
-            here: the agents that acted were others.
+        soft: whether a generated latent goes on as it is (soft tokens) or as the text retrieved for it. Guidance has no
+            part here: the agents that acted were others.
 
     Returns:
         After the real observation, None for models that do not look at one; and after the model's own.

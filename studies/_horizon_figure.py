@@ -67,8 +67,9 @@ def horizon_figure(task: str, found: Mapping[str, Any]) -> Figure | None:
 def _line(panel: Axes, points: list[dict[str, float]], style: dict[str, object]) -> None:
     points = [p for p in points if p["episodes"] >= FEWEST]
     depth = [p["depth"] for p in points]
-    panel.fill_between(depth, [p["low"] for p in points], [p["high"] for p in points], color=style["color"], alpha=0.12, lw=0)
-    panel.plot(depth, [p["mean"] for p in points], markevery=max(1, len(depth) // 7), **style)
+    low, mean, high = ([p[what] for p in points] for what in ("low", "mean", "high"))
+    panel.fill_between(depth, low, high, color=style["color"], alpha=0.12, lw=0)
+    panel.plot(depth, mean, markevery=max(1, len(depth) // 7), **style)
 
 
 def _frame(panel: Axes, horizon: int) -> None:

@@ -41,7 +41,8 @@ class Look:
     def style(self, size: float) -> dict[str, object]:
         """Keyword arguments of `Axes.plot`."""
         face = self.color if self.filled else "white"
-        return {"color": self.color, "ls": self.line, "lw": 1.4, "marker": self.marker, "ms": size, "mfc": face, "mew": 0.9}
+        line = {"color": self.color, "ls": self.line, "lw": 1.4}
+        return line | {"marker": self.marker, "ms": size, "mfc": face, "mew": 0.9}
 
 
 def looks(labels: Sequence[str]) -> dict[str, Look]:

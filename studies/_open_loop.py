@@ -51,9 +51,9 @@ def measure(
     """Compares what a model answered to the logged actions with what reality did.
 
     Depth d is what follows the d-th action; real episodes count as long as they have one. Where the model has ended an
-    episode though reality went on, this and all later depths are termination errors, its rewards there are 0, and no text
-    is compared from there on (`compared` is the share of episodes in which it still is). A real episode whose last
-    observation was not recorded has no text there.
+    episode though reality went on, this and all later depths are termination errors until reality ends too, its rewards
+    after the ending are 0, and no text is compared from the ending on (`compared` is the share of episodes in which it
+    still is). A real episode whose last observation was not recorded has no text there.
     """
     found = {name: np.full((len(episodes), horizon), np.nan) for name in MEASURES}
     pairs: list[_Pair] = []

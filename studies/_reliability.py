@@ -17,7 +17,11 @@ def bins(predicted: np.ndarray, happened: np.ndarray, edges: np.ndarray) -> list
     """
     code = np.clip(np.searchsorted(edges, predicted, side="right") - 1, 0, len(edges) - 2)
     return [
-        {"predicted": float(predicted[code == k].mean()), "happened": float(happened[code == k].mean()), "steps": int(m)}
+        {
+            "predicted": float(predicted[code == k].mean()),
+            "happened": float(happened[code == k].mean()),
+            "steps": int(m),
+        }
         for k, m in enumerate(np.bincount(code, minlength=len(edges) - 1))
         if m
     ]

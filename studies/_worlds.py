@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.data import LoggedDataset, Trajectory, balanced_order
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, UnsupportedError
 from bench.registry import make_estimator
 from bench.rng import rng_for
 from estimators._world.base import SimulationEstimator
@@ -55,12 +55,14 @@ def simulator(spec: str) -> SimulationEstimator:
     """
     estimator = make_estimator(spec)
     if not isinstance(estimator, SimulationEstimator):
-        raise BenchError(f"{spec} is no world model: it cannot be led along actions. Choose an estimator that simulates.")
+        raise BenchError(
+            f"{spec} is no world model: it cannot be led along actions. Choose an estimator that simulates."
+        )
     return estimator
 
 
 def held_out(data: LoggedDataset, n: int, seed: int, episodes: int) -> list[Trajectory]:
-    """Episodes outside the `seed`-th block of `n`: the next ones in the order in which blocks are cut, as balanced as those.
+    """Episodes outside the `seed`-th block of `n`: the next ones in the order in which blocks are cut.
 
     Raises:
         DataError: the log holds too few.
@@ -103,17 +105,26 @@ def follow(
     return answers
 
 
-def drive(driver: Driver, block: LoggedDataset, episodes: Sequence[Trajectory], seed: int) -> tuple[list[list[Answer]], str]:
+def drive(
+    driver: Driver, block: LoggedDataset, episodes: Sequence[Trajectory], seed: int
+) -> tuple[list[list[Answer]], str]:
     """Fits what the driver needs and leads it along the episodes' actions from their first observations.
 
     Returns:
         The answers, see `follow`, and what a reader must know of the fit; empty if nothing.
+
+    Raises:
+        UnsupportedError: the estimator declines the log.
     """
     starts, actions = [start_of(t) for t in episodes], [[s.action for s in t.steps] for t in episodes]
     rng = rng_for("open loop", block.task, driver.label, seed)
     if not driver.spec:
         return follow(EnvironmentWorld(ENVIRONMENTS[block.task]), starts, actions, rng), ""
-    estimator = simulator(driver.spec).fit(block, rng_for("fit", block.task, driver.spec, seed))
+    estimator = simulator(driver.spec)
+    reason = estimator.unsupported(block, None)  # there is no agent
+    if reason is not None:
+        raise UnsupportedError(reason)
+    estimator.fit(block, rng_for("fit", block.task, driver.spec, seed))
     if estimator.name == "joint_diffusion":
         windows = clamped(estimator)
         return windows.follow(starts, actions, driver.ahead or windows.length, rng), estimator.label()

@@ -2,16 +2,19 @@
 
     python -m studies.calibration --tasks toy_chain scienceworld
 
-Per model: the reward and termination heads at every step of held-out real episodes, each step from its real past, after the
-real observation and after the one that the model generates there (`studies/_heads.py`): reliability bins, Brier score, ECE.
-Guidance has no part in that; joint diffusion and retrieval say whether an episode ends, not how likely that is.
+Per model: the reward and termination heads at every step of held-out real episodes, each step from its real past,
+after the real observation and after the one that the model generates there (`studies/_heads.py`): reliability bins,
+Brier score, ECE. Guidance has no part in that; joint diffusion and retrieval say whether an episode ends, not how
+likely that is.
 
 Per model and target, in the episodes that the estimator really simulates:
-- length and share of successes (return of at least `success` times the largest possible one) beside the on-policy episodes
-  of the ground truth; the difference of the shares is the hallucinated success, with a 95 % interval. Whether one and the
-  same action sequence would have failed in reality cannot be known without the environment, and is not claimed
-- repeats: the same action again with nothing but itself and looks (look, inventory, examine, read) in between: share of
-  answers that differ, beside the real log's, where an action may have changed something the first time
+- length and share of successes (return of at least `success` times the largest possible one) beside the on-policy
+  episodes of the ground truth; the difference of the shares is the hallucinated success, with a 95 % interval.
+  Whether one and the same action sequence would have failed in reality cannot be known without the environment, and
+  is not claimed. All but retrieval and joint diffusion pay expected rewards: where such a model is unsure of a success,
+  the return lies in between and counts as none, so that mean returns must be read beside the shares
+- repeats: the same action again with nothing but itself and looks (look, inventory, examine, read) in between: share
+  of answers that differ, beside the real log's, where an action may have changed something the first time
 - actions that the log never answered in this instance, or at all; abstentions; fidelity of the soft-token adapter
   (agreement: share of held-out logged actions whose every token the agent would choose alike; KL: in nats per token)
 
@@ -39,7 +42,7 @@ from estimators._world.base import SimulationEstimator
 from studies._calibration_figure import calibration_figure
 from studies._calibration_tables import as_tables
 from studies._episodes import Played, really_played, repeats, repeats_in, success_gap
-from studies._heads import heads, observed
+from studies._heads import Heads, heads, observed
 from studies._reliability import of_ending, of_reward
 from studies._worlds import held_out, simulator
 from studies.answers import RESULTS, figure_folder, keep_answer, kept_answer, known, start
@@ -55,9 +58,9 @@ MODELS = (
     "retrieval_wm",
 )
 KEPT_DIAGNOSTICS = (
-    "action_new_to_instance", "action_new_to_log", "retrieval_distance", "abstained_share", "exact_transition_share",
-    "cut_observation_share", "unreadable_observation_share", "novel_observation_share", "decoding_error", "candidate_mass",
-    "stale_context_share", "adapter_agreement", "adapter_kl",
+    "action_new_to_instance", "action_new_to_log", "retrieval_distance", "abstained_share",
+    "exact_transition_share", "cut_observation_share", "unreadable_observation_share", "novel_observation_share",
+    "decoding_error", "candidate_mass", "stale_context_share", "adapter_agreement", "adapter_kl",
 )
 Found = dict[str, Any]
 
@@ -130,7 +133,7 @@ class TaskStudy:
         rng = rng_for("heads", self.task.name, spec, self.setting.seed)
         said, real = heads(estimator, self.outside, soft, rng), observed(self.outside)
         return {
-            kind: None if x is None else {"ending": of_ending(x.ending, real.ending), "reward": of_reward(x.reward, real.reward)}
+            kind: None if x is None else _reliability(x, real)
             for kind, x in zip(("real", "generated"), said, strict=True)
         }
 
@@ -158,6 +161,10 @@ class TaskStudy:
         }
 
 
+def _reliability(said: Heads, real: Heads) -> Found:
+    return {"ending": of_ending(said.ending, real.ending), "reward": of_reward(said.reward, real.reward)}
+
+
 def _summary(kind: str, played: Played, least: float) -> Found:
     return {
         f"{kind}_length": float(played.lengths.mean()),
@@ -166,6 +173,15 @@ def _summary(kind: str, played: Played, least: float) -> Found:
         f"{kind}_return": float(played.returns.mean()),
         f"{kind}_episodes": len(played.returns),
     }
+
+
+def _keep(results: Path, found: Found) -> None:
+    """Writes what is known; models that have nothing yet are left out."""
+    known_tasks = {
+        task: entry | {"models": {spec: x for spec, x in entry["models"].items() if "heads" in x}}
+        for task, entry in found.items()
+    }
+    keep_answer(results, NAME, {"tasks": known_tasks}, as_tables(known_tasks))
 
 
 def main(
@@ -206,14 +222,11 @@ def main(
             for spec in models:
                 entry = found[name]["models"].setdefault(spec, {})
                 for part in study.study(spec, entry):
-                    if "heads" in entry:
-                        keep_answer(results, NAME, {"tasks": found}, as_tables(found))
+                    _keep(results, found)
                     bar.set_postfix_str(f"{name}, {spec}: {part}")
-                keep_answer(results, NAME, {"tasks": found}, as_tables(found))
+                _keep(results, found)
                 bar.update()
-            figure = calibration_figure(name, found[name])
-            if figure is not None:
-                save(figure, figure_folder(results), f"{NAME}_{name}")
+            save(calibration_figure(name, found[name]), figure_folder(results), f"{NAME}_{name}")
     print(as_tables(found))
 
 

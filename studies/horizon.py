@@ -2,19 +2,21 @@
 
     python -m studies.horizon --tasks toy_chain scienceworld
 
-Each model is fitted to a block of the log and led, from the first observations of episodes outside that block (same task
-instances, other episodes), along the actions logged there, reading nothing but its own earlier answers. At each depth its
-answer is compared with the real episode, as long as that goes on: see `studies._open_loop.measure` for what counts when.
+Each model is fitted to a block of the log and led, from the first observations of episodes outside that block (same
+task instances, other episodes), along the actions logged there, reading nothing but its own earlier answers. At each
+depth its answer is compared with the real episode, as long as that goes on: see `studies._open_loop.measure` for what
+counts when.
 
-- observation: token F1 (bag of words, as SQuAD has it) and exact matches, through each model's own way to text; distance in
-  one frozen encoder (cosine of hashed counts of words and pairs of words)
-- action: share of generated (o, o') from which one classifier, trained on the real pairs of the block, does not recover the
-  logged action, beside the same on the real pairs of the held-out episodes; the most frequent actions only
-- absolute error of the step's reward, of the reward so far, and whether one is over while the other goes on. Models answer
-  with expected rewards: the error of a step is not 0 for a perfect model where chance decides
-- joint diffusion generates actions too: its action block is held at the logged actions by replacement at every noise level
-  (`estimators/_joint/clamped.py`), once told all actions of a window, as it generates windows, and once the present one
-  alone, as the others are told. Later actions tell something of the observations they were chosen after
+- observation: token F1 (bag of words, as SQuAD has it) and exact matches, through each model's own way to text;
+  distance in one frozen encoder (cosine of hashed counts of words and pairs of words)
+- action: share of generated (o, o') from which one classifier, trained on the real pairs of the block, does not
+  recover the logged action, beside the same on the real pairs of the held-out episodes; the most frequent actions
+  only
+- absolute error of the step's reward, of the reward so far, and whether one is over while the other goes on. Models
+  answer with expected rewards: the error of a step is not 0 for a perfect model where chance decides
+- joint diffusion generates actions too: its action block is held at the logged actions by replacement at every noise
+  level (`estimators/_joint/clamped.py`), once told all actions of a window, as it generates windows, and once the
+  present one alone, as the others are told. Later actions tell something of the observations they were chosen after
 
 Written after every model: a run that was stopped goes on where it was; `--again` begins anew.
 """
@@ -31,6 +33,7 @@ from typing import Any
 from tqdm import tqdm
 
 from bench.data import LoggedDataset, Trajectory
+from bench.errors import UnsupportedError
 from bench.plots.style import save
 from bench.registry import estimator_class, parse_spec
 from bench.registry import task as task_named
@@ -83,9 +86,12 @@ def study_task(
 def _follow(
     driver: Driver, block: LoggedDataset, outside: Sequence[Trajectory], inverse: InverseDynamics, seed: int
 ) -> dict[str, Any]:
-    """The curves of one model."""
+    """The curves of one model, or why it has none."""
     begun = time.perf_counter()
-    answers, note = drive(driver, block, outside, seed)
+    try:
+        answers, note = drive(driver, block, outside, seed)
+    except UnsupportedError as declined:
+        return {"declined": str(declined)}
     values = measure(outside, answers, block.horizon, inverse)
     curves = {name: _points(values[name], outside, block, seed) for name in MEASURES}
     return {"note": note, "seconds": round(time.perf_counter() - begun, 1), "curves": curves}
@@ -108,6 +114,9 @@ def as_table(found: dict[str, Any]) -> str:
     for task, entry in found.items():
         depths = [p["depth"] for p in entry["real_action_error"] if p["episodes"] >= FEWEST]
         for name, model in entry["models"].items():
+            if "declined" in model:
+                rows.append([task, f"`{name}`", "-", model["declined"], *["-"] * (len(header) - 4)])
+                continue
             for d in sorted({depths[0], depths[(len(depths) - 1) // 2], depths[-1]}):
                 real = _cell(entry["real_action_error"], d)
                 cells = {measure: _cell(model["curves"][measure], d) for measure in MEASURES}

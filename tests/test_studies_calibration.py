@@ -64,7 +64,9 @@ def test_repeats_are_counted_with_nothing_but_looks_in_between():
     assert repeats([other]) == Repeats(1, 1, 1, 1)
     moved = episode(("s", "look around"), ("room", "go on"), ("moved", "look around"), ("hall", "go on"))
     assert repeats([moved]) == Repeats(0, 0, 0, 0)
-    doors = episode(("s", "open door"), ("now open", "look"), ("room", "open door"), ("already open", "look"), ("room", "x"))
+    doors = episode(
+        ("s", "open door"), ("now open", "look"), ("room", "open door"), ("already open", "look"), ("room", "x")
+    )
     assert repeats([doors]) == Repeats(1, 1, 0, 0)  # the look is not a repeat: opening may have shown something new
     unanswered = episode(("s", "look"), ("room", "look"))
     assert repeats([unanswered]) == Repeats(0, 0, 0, 0)
@@ -143,8 +145,8 @@ def test_models_without_heads_of_their_own_answer_with_what_they_generate(log):
 
 def test_the_study_goes_on_where_it_was(tmp_path, monkeypatch):
     arguments = dict(
-        tasks=("toy_chain",), models=("retrieval_wm", "adwm[size=tiny,updates=20,encoder_updates=10]"), targets=("expert",),
-        n=N, episodes=10, rollouts=20, results=tmp_path,
+        tasks=("toy_chain",), models=("retrieval_wm", "adwm[size=tiny,updates=20,encoder_updates=10]"),
+        targets=("expert",), n=N, episodes=10, rollouts=20, results=tmp_path,
     )
     calibration.main(**arguments)
     first = json.loads((tmp_path / "studies" / "calibration.json").read_text())

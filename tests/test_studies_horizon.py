@@ -164,7 +164,8 @@ def test_clamped_windows_follow_the_given_actions(log):
             assert not any(a.ended for a in row[:-1])
     live = windows._begin(starts)
     sample = windows.sample_given(live, [row[:1] for row in actions])
-    wanted = windows.units.action(windows.reader.actions([(s.goal, row[0]) for s, row in zip(starts, actions, strict=True)]))
+    told = [(s.goal, row[0]) for s, row in zip(starts, actions, strict=True)]
+    wanted = windows.units.action(windows.reader.actions(told))
     np.testing.assert_allclose(windows.units.blocks(sample[:, 0])[0], wanted, atol=1e-6)
     assert not np.allclose(windows.units.blocks(sample[:, 1])[0], wanted, atol=1e-2)  # the second action is free
 
@@ -199,3 +200,12 @@ def test_joint_diffusion_is_led_in_both_ways_and_an_estimator_without_a_world_is
     assert [d.ahead for d in drivers(("joint_diffusion",), "scienceworld")] == [0, 1]
     with pytest.raises(BenchError, match="no world model"):
         simulator("behavior_average")
+
+
+def test_a_model_that_declines_has_no_point_and_says_why(tmp_path, monkeypatch):
+    cls = type(simulator("retrieval_wm"))
+    monkeypatch.setattr(cls, "unsupported", lambda self, data, policy: "does not like this log")
+    horizon.main(tasks=("toy_chain",), models=("retrieval_wm",), n=60, episodes=20, results=tmp_path)
+    kept = json.loads((tmp_path / "studies" / "horizon.json").read_text())
+    assert kept["tasks"]["toy_chain"]["models"]["retrieval_wm"]["declined"] == "does not like this log"
+    assert "does not like this log" in kept["table"]

@@ -14,13 +14,13 @@ from estimators._world.world import Answer, Start
 
 
 class ClampedWindows(WindowSimulator):
-    """Samples observations, rewards and endings given actions, by replacement (as in image inpainting: Lugmayr et al. 2022,
-    arXiv 2201.09865, without its resampling): at every noise level the known part of the action block is set to the known
-    action at that noise level, and what is denoised of it to the action itself. No policy has a part in it.
+    """Samples observations, rewards and endings given actions, by replacement (as in image inpainting: Lugmayr et al.
+    2022, arXiv 2201.09865, without its resampling): at every noise level the known part of the action block is set to
+    the known action at that noise level, and what is denoised of it to the action itself. No policy has a part in it.
 
-    With `ahead` = 1 a window sees the present action alone, is cut after its first transition and begun anew: the model is
-    told what a one-step model is told. With `ahead` = W it generates as in `play`, but the later actions of the window tell
-    it something of the observations that an agent had chosen them after.
+    With `ahead` = 1 a window sees the present action alone, is cut after its first transition and begun anew: the model
+    is told what a one-step model is told. With `ahead` = W it generates as in `play`, but the later actions of the
+    window tell it something of the observations that an agent had chosen them after.
     """
 
     @torch.no_grad()
@@ -47,8 +47,8 @@ class ClampedWindows(WindowSimulator):
                     break
                 now = window[[row_of[row] for row in live.rows], j]
                 self.append(live, now, [actions[row][t + j] for row in live.rows], self.bank)
-                found = zip(live.rows, live.shown, self.units.reward(now).tolist(), self.units.ended(now).tolist(), strict=True)
-                for row, shown, reward, ended in found:
+                rewards, over = self.units.reward(now).tolist(), self.units.ended(now).tolist()
+                for row, shown, reward, ended in zip(live.rows, live.shown, rewards, over, strict=True):
                     answers[row].append(Answer(shown, reward, ended))
             t += ahead
         return answers
@@ -57,7 +57,8 @@ class ClampedWindows(WindowSimulator):
     def sample_given(self, live: Live, told: Sequence[Sequence[str]]) -> Tensor:
         """(B, W, D) windows after live episodes whose first actions are those told, at least one each."""
         count, goals = len(live.rows), [s.goal for s in live.starts]
-        held, given = torch.zeros(count, self.length, self.units.actions), torch.zeros(count, self.length, 1, dtype=torch.bool)
+        held = torch.zeros(count, self.length, self.units.actions)
+        given = torch.zeros(count, self.length, 1, dtype=torch.bool)
         for k, texts in enumerate(told):
             held[k, : len(texts)] = self.units.action(self.reader.actions([(goals[k], text) for text in texts]))
             given[k, : len(texts)] = True
