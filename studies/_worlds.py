@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -19,6 +20,8 @@ STEPWISE = "one step at a time"
 """Marks joint diffusion that sees the present action alone."""
 REDRAWN = "reality, drawn again"
 """The environment itself under the same actions: what a perfect model would score where chance has a part."""
+NOBODY = SimpleNamespace(name="nobody")
+"""In the place of the agent: none of what is led along given actions may need one."""
 ENVIRONMENTS = {"toy_chain": ToyChainEnvironment}
 """Stochastic environments that are at hand wherever the repository is."""
 
@@ -121,14 +124,14 @@ def drive(
     if not driver.spec:
         return follow(EnvironmentWorld(ENVIRONMENTS[block.task]), starts, actions, rng), ""
     estimator = simulator(driver.spec)
-    reason = estimator.unsupported(block, None)  # there is no agent
+    reason = estimator.unsupported(block, NOBODY)
     if reason is not None:
         raise UnsupportedError(reason)
     estimator.fit(block, rng_for("fit", block.task, driver.spec, seed))
     if estimator.name == "joint_diffusion":
         windows = clamped(estimator)
         return windows.follow(starts, actions, driver.ahead or windows.length, rng), estimator.label()
-    return follow(estimator.world(None), starts, actions, rng), estimator.label()  # none of these looks at the agent
+    return follow(estimator.world(NOBODY), starts, actions, rng), estimator.label()
 
 
 def clamped(estimator):

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from bench.data import LoggedDataset, Step, Trajectory
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, UnsupportedError
 from bench.registry import task
 from estimators._world.world import Answer, World
 from studies import horizon
 from studies._comparison import InverseDynamics, TextSpace, same_text, token_f1
 from studies._open_loop import MEASURES, curve, measure, reality
-from studies._worlds import REDRAWN, STEPWISE, clamped, drivers, follow, held_out, simulator, start_of
+from studies._worlds import REDRAWN, STEPWISE, clamped, drive, drivers, follow, held_out, simulator, start_of
 
 TINY_JOINT = "joint_diffusion[size=tiny,updates=20,encoder_updates=10,window_updates=20]"
 N = 60
@@ -209,3 +209,9 @@ def test_a_model_that_declines_has_no_point_and_says_why(tmp_path, monkeypatch):
     kept = json.loads((tmp_path / "studies" / "horizon.json").read_text())
     assert kept["tasks"]["toy_chain"]["models"]["retrieval_wm"]["declined"] == "does not like this log"
     assert "does not like this log" in kept["table"]
+
+
+def test_guided_models_decline_where_there_is_no_agent(log):
+    guided = drivers(("adwm",), "scienceworld")[0]
+    with pytest.raises(UnsupportedError, match="'nobody' is a black box"):
+        drive(guided, log.subset(N, 0), held_out(log, N, 0, 3), 0)
