@@ -17,6 +17,7 @@ from pathlib import Path
 from bench.comparisons import baseline, best_classical
 from bench.errors import BenchError
 from bench.readme import fill_blocks
+from bench.report import LEGEND
 from bench.scoring import DRAWS, Standing, cost_seconds, score
 from bench.tables import CONSTANT, DASH, cells, named, number, percent, seconds, table, with_interval
 from studies.answers import RESULTS, figure_folder, kept_answer, start
@@ -89,7 +90,7 @@ def leaderboard_text(results: Path, n_draws: int) -> str:
     if not any((Path(results) / "cells").glob("*/*/*.json")):
         return f"No cells are stored: `{command}` makes them."
     parts = [part for standing in score(results, n_draws).main for part in _board_parts(standing)]
-    return "\n\n".join(parts) or f"No world model has cells: `{command}` makes them."
+    return "\n\n".join([*parts, LEGEND])
 
 
 def _board_parts(standing: Standing) -> Iterator[str]:
