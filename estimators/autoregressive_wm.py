@@ -15,19 +15,20 @@ from estimators._world.base import SimulationEstimator
 from estimators._world.world import World
 
 if TYPE_CHECKING:
+    from estimators._autoregressive.text_fits import TextFitConfig
     from estimators._autoregressive.training import TextFit
 
 
 @dataclass
 class AutoregressiveWorldModel(SimulationEstimator):
-    """Monte-Carlo value in a text world model: a language model as simulator (Wang et al. 2024, arXiv 2406.06485), trained
-    on the log alone, until held-out episodes become no likelier. The fair opponent of adwm.
+    """Monte-Carlo value in a text world model: a language model as simulator (Wang et al. 2024, arXiv 2406.06485),
+    trained on the log alone, until held-out episodes become no likelier. The fair opponent of adwm.
 
     The transcript is the context, so what the goal says and what the episode has shown before are there to be copied by
     attention; no relation to the goal is built in. Observations are drawn at temperature 1.
 
-    Reward and ending are read off the state after the observation, by a head and not as tokens: the expected reward then
-    takes the place of a drawn one. Neither agent nor model ever reads rewards, so the mean is the same and varies less.
+    Reward and ending are read off the state after the observation, by a head and not as tokens: the expected reward
+    then takes the place of a drawn one. Neither agent nor model ever reads rewards: the mean is the same, with less noise.
     """
 
     hidden: int = 128
@@ -58,24 +59,28 @@ class AutoregressiveWorldModel(SimulationEstimator):
         "window": 512,
     }
     known_failures: ClassVar[dict[str, str]] = {
-        "check_error_falls_as_the_log_grows": "a second of training ends long before convergence, on a large log as on a "
-        "small one; trained for longer it comes close to the truth (tests/test_autoregressive_wm.py)",
+        "check_error_falls_as_the_log_grows": "a second of training ends long before convergence, on a large log as on "
+        "a small one; trained for longer it comes close to the truth (tests/test_autoregressive_wm.py)",
     }
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         """Trains the model, or finds it trained; see `estimators._world.fits` for why `rng` has no part in it."""
-        self._check()
+        from estimators._world.fits import fitted
+
+        self.data_ = data
+        self.fit_: TextFit = fitted(data, self.config(data))
+        return self
+
+    def config(self, data: LoggedDataset) -> TextFitConfig:
+        """What decides the model besides the log."""
         from estimators._autoregressive.model import Shape
         from estimators._autoregressive.text_fits import TextFitConfig
         from estimators._autoregressive.training import TextTraining
-        from estimators._world.fits import fitted
 
+        self._check()
         shape, training = Shape(self.hidden, self.layers, VOCABULARY), TextTraining(self.updates, self.batch_tokens)
         known = self.knows_instance and data.fixed_instances
-        config = TextFitConfig(shape, training, self.max_observation_tokens, self.window, known, self.fit_seed)
-        self.data_ = data
-        self.fit_: TextFit = fitted(data, config)
-        return self
+        return TextFitConfig(shape, training, self.max_observation_tokens, self.window, known, self.fit_seed)
 
     def world(self, policy: Policy) -> World:
         """See `SimulationEstimator`."""
@@ -102,8 +107,8 @@ class AutoregressiveWorldModel(SimulationEstimator):
             )
         if self.max_observation_tokens < 1 or self.window < 4 * self.max_observation_tokens + 256:
             raise BenchError(
-                f"{self.name}: window {self.window} must hold four observations of {self.max_observation_tokens} tokens "
-                "and 256 tokens more."
+                f"{self.name}: window {self.window} must hold four observations of {self.max_observation_tokens} "
+                "tokens and 256 tokens more."
             )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,7 @@ from estimators._world.rollout import simulate
 from estimators._world.world import Answer, starts_of
 
 TASK = registry.task("toy_chain")
-SPEC = dict(hidden=32, layers=2, updates=300, batch_tokens=512, max_observation_tokens=32, window=512)
+SPEC = dict(hidden=32, layers=2, updates=500, batch_tokens=512, max_observation_tokens=32, window=512)
 QUICK = SPEC | dict(layers=1, updates=12, rollouts=5)
 HALF = Writer("half", {"carry on": 0.5, "give up": 0.5})
 
@@ -46,7 +47,7 @@ def store(tmp_path_factory):
 
 
 @functools.cache
-def log(n: int = 300) -> LoggedDataset:
+def log(n: int = 500) -> LoggedDataset:
     return TASK.log("pooled").subset(n, 0)
 
 
@@ -130,7 +131,7 @@ def test_training_lowers_the_held_out_loss(caplog):
 
 
 def test_the_value_comes_close_to_the_truth():
-    for policy, allowed in (("careful", 0.12), ("random", 0.05), ("quitter", 0.08)):
+    for policy, allowed in (("careful", 0.1), ("random", 0.05), ("quitter", 0.07)):
         value = trained().estimate(TASK.policy(policy), rng_for(policy)).value
         assert value == pytest.approx(TASK.truth(policy).mean, abs=allowed), policy
 
@@ -180,7 +181,7 @@ def test_a_stored_fit_gives_the_number_of_a_fresh_one(store, tmp_path):
     [path] = tmp_path.iterdir()
     before = path.stat().st_mtime_ns
     assert value() == fresh and path.stat().st_mtime_ns == before, "not taken from the store"
-    store.setenv(fits.REFIT, "1")
+    store.setenv(fits.REFIT, str(time.time()))
     assert value() == fresh and path.stat().st_mtime_ns > before, "not trained anew"
     store.delenv(fits.REFIT)
 
@@ -233,7 +234,7 @@ def test_reading_in_parts_is_reading_at_once_even_after_cutting_back():
 
 def test_answers_are_mostly_logged_ones():
     facts = played("expert").diagnostics
-    assert facts["novel_observation_share"] < 0.4 and facts["cut_observation_share"] == 0
+    assert facts["novel_observation_share"] < 0.15 and facts["cut_observation_share"] == 0
     assert facts["unreadable_observation_share"] < 0.05
 
 

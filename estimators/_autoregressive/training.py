@@ -184,7 +184,9 @@ def losses(model: TextWorldModel, batch: TextBatch) -> tuple[Tensor, Tensor, Ten
     return text, reward, F.binary_cross_entropy_with_logits(end_logits, batch.ended, reduction="sum")
 
 
-def batches(segments: Sequence[Segment], tokens: int, rng: np.random.Generator | None = None) -> Iterator[list[Segment]]:
+def batches(
+    segments: Sequence[Segment], tokens: int, rng: np.random.Generator | None = None
+) -> Iterator[list[Segment]]:
     """Segments of similar length together, as many as `tokens` hold; in random order if there is a generator."""
     length = np.array([len(s.ids) for s in segments])
     order = np.argsort(length if rng is None else length * rng.uniform(0.9, 1.1, len(length)), kind="stable")
