@@ -28,7 +28,7 @@ class AutoregressiveWorldModel(SimulationEstimator):
     attention; no relation to the goal is built in. Observations are drawn at temperature 1.
 
     Reward and ending are read off the state after the observation, by a head and not as tokens: the expected reward
-    then takes the place of a drawn one. Neither agent nor model ever reads rewards: the mean is the same, with less noise.
+    then takes the place of a drawn one. Neither agent nor model reads rewards: the mean is the same, the noise less.
     """
 
     hidden: int = 128
