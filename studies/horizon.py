@@ -10,8 +10,9 @@ counts when.
 - observation: token F1 (bag of words, as SQuAD has it) and exact matches, through each model's own way to text;
   distance in one frozen encoder (cosine of hashed counts of words and pairs of words)
 - action: share of generated (o, o') from which one classifier, trained on the real pairs of the block, does not
-  recover the logged action, beside the same on the real pairs of the held-out episodes; the most frequent actions
-  only
+  recover the logged action; the most frequent actions only. It means something beside the same on the real pairs of
+  the held-out episodes: actions with one and the same effect (go to the hallway, walk to the hallway) cannot be told
+  apart by anybody
 - absolute error of the step's reward, of the reward so far, and whether one is over while the other goes on. Models
   answer with expected rewards: the error of a step is not 0 for a perfect model where chance decides
 - joint diffusion generates actions too: its action block is held at the logged actions by replacement at every noise
