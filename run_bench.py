@@ -99,6 +99,13 @@ class Run(_Grid):
             print(f"unreadable, set aside and computed anew: {path}", file=sys.stderr)
         return self._compute(jobs, left, store, workers)
 
+    def left_out(self) -> list[str]:
+        """Estimators that exist but are in no cell of this profile."""
+        from bench.plan import profile_estimators
+        from bench.registry import estimator_names
+
+        return [] if self.estimator else [n for n in estimator_names() if n not in profile_estimators(self.profile)]
+
     def _compute(self, jobs: list[Job], left: list[Job], store: Store, workers: int) -> int:
         from bench.plan import targets_by_task
         from bench.provenance import take_provenance
@@ -106,6 +113,8 @@ class Run(_Grid):
 
         total, count = (sum(len(job.cells) for job in part) for part in (jobs, left))
         print(f"{total} cells, {total - count} stored, {count} to compute")
+        if left_out := self.left_out():
+            print(f"left out of the quick profile, because they train for minutes: {', '.join(left_out)} (--estimator)")
         renewed = {job.task for job in left}
         for task, policies in targets_by_task(jobs).items():
             if task in renewed or not store.has_truth(task, policies):

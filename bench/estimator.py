@@ -86,6 +86,8 @@ class Estimator(ABC):
     """What the leaderboard runs: the inside of a spec, `key=value,key=value`, one entry per row; "" is the default."""
     size_curve: ClassVar[bool] = True
     """Also runs on the smaller blocks of the size curve; costly estimators switch it off."""
+    quick: ClassVar[bool] = True
+    """Also in the quick profile; estimators that train for minutes on every log are not, unless they are asked for."""
     needs_propensities: ClassVar[bool] = False
     """Uses the log-probabilities of logged actions under the loggers and under the policy."""
 

@@ -93,7 +93,7 @@ def plan(selection: Selection) -> list[Job]:
         raise BenchError(
             f"--n {selection.n} --seed {selection.seeds}: blocks hold at least 1 episode and count from 0."
         )
-    estimators = chosen_estimators(selection.estimators)
+    estimators = chosen_estimators(selection.estimators or tuple(profile_estimators(selection.profile)))
     tasks = {name: registry.task(name) for name in selection.tasks or registry.task_names()}
     _check_names("log", selection.logs, (name for task in tasks.values() for name in task.logs()))
     _check_names("policy", selection.policies, (card.name for task in tasks.values() for card in task.targets()))
@@ -152,6 +152,11 @@ def matching(jobs: Iterable[Job], specs: Sequence[str]) -> list[Cell]:
             )
         found += [cell for job in hits for cell in job.cells]
     return found
+
+
+def profile_estimators(profile: ProfileName) -> list[str]:
+    """The estimators of a profile: all of them, but for those that leave the quick one."""
+    return [name for name in registry.estimator_names() if profile != "quick" or registry.estimator_class(name).quick]
 
 
 def chosen_estimators(specs: Sequence[str]) -> dict[str, Estimator]:

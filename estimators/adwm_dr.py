@@ -55,6 +55,7 @@ class WorldModelDoublyRobust(LearnedWorldEstimator):
     min_leaf: int = 5
     """Fewest simulated steps in a leaf."""
 
+    quick: ClassVar[bool] = False
     family: ClassVar[Family] = "hybrid"
     needs_propensities: ClassVar[bool] = True
     tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {"dimensions": 8, "trees": 5}

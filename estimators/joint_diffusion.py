@@ -52,7 +52,7 @@ class JointDiffusion(LearnedWorldEstimator):
     """alpha, of the policy term; 0 generates the behavior policy's episodes."""
     window: int = 4
     """Transitions per window."""
-    candidates: int = 4
+    candidates: int = 16
     """Logged actions per context that the policy is asked about."""
     tau: float = 0.5
     """Temperature of the candidate softmax, as a share of the mean squared distance between two logged actions."""
@@ -61,9 +61,10 @@ class JointDiffusion(LearnedWorldEstimator):
     action_axes: int = 16
     """Largest number of principal axes that stand for an action."""
 
+    quick: ClassVar[bool] = False
     family: ClassVar[Family] = "joint diffusion"
     variants: ClassVar[tuple[str, ...]] = ("", "form=stitch")
-    tiny: ClassVar[dict[str, Any]] = {**LearnedWorldEstimator.tiny, "window_updates": 150}
+    tiny: ClassVar[dict[str, Any]] = {**LearnedWorldEstimator.tiny, "window_updates": 300}
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
         """See `Estimator`."""
