@@ -110,3 +110,11 @@ def test_redo_finds_all_variants_of_a_name_and_one_of_a_spec(house):
     assert {c.params["scale"] for c in matching(jobs, ["weighted[scale=0.5]"])} == {0.5}
     with pytest.raises(BenchError, match="holds no such estimator"):
         matching(jobs, ["weighted[scale=3]"])
+
+
+def test_estimators_that_train_for_minutes_leave_the_quick_profile_unless_asked_for(move_in):
+    slow = constant().replace("factor: float", "quick = False\n    factor: float")
+    move_in({"weighted": WEIGHTED, "slow": slow})
+    assert {j.spec for j in plan(Selection())} == {"weighted", "weighted[scale=0.5]"}
+    assert "slow" in {j.spec for j in plan(Selection("published"))}
+    assert {j.spec for j in plan(Selection(estimators=("slow",)))} == {"slow"}
