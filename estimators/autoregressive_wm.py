@@ -48,6 +48,7 @@ class AutoregressiveWorldModel(SimulationEstimator):
     fit_seed: int = 0
     """Another training of the same configuration."""
 
+    quick: ClassVar[bool] = False
     family: ClassVar[Family] = "world model"
     tiny: ClassVar[dict[str, Any]] = {
         "rollouts": 60,

@@ -53,7 +53,7 @@ def test_targets_are_spread_over_the_order_of_the_list():
         def targets(self):
             return tuple(PolicyCard(f"p{i}", "") for i in range(14))
 
-    assert chosen_targets(Many(), Selection()) == ("p0", "p3", "p6", "p10", "p13")
+    assert chosen_targets(Many(), Selection()) == ("p0", "p4", "p9", "p13")
     assert len(chosen_targets(Many(), Selection("published"))) == 14
     assert chosen_targets(Many(), Selection(policies=("p9", "p2"))) == ("p2", "p9")
 

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.policy import Context, Policy, log_prob
+from bench.policy import Context, Policy
 from estimators._joint.candidates import Shortlist
+from estimators._joint.choices import choice_log_probs
 
 @dataclass(frozen=True)
 class GuidanceScales:
@@ -86,11 +87,17 @@ class Judge:
 
     def log_probs(self, contexts: Sequence[Context], texts: Sequence[Sequence[str | None]]) -> Tensor:
         """(N, K) exact log-probabilities of K actions in each of N contexts; -inf for None."""
-        asked = [(c, a) for c, row in zip(contexts, texts, strict=True) for a in row if a is not None]
-        new = [pair for pair in dict.fromkeys(asked) if pair not in self._known]
+        new: dict[Context, dict[str, None]] = {}
+        for context, row in zip(contexts, texts, strict=True):
+            for text in row:
+                if text is not None and (context, text) not in self._known:
+                    new.setdefault(context, {})[text] = None
         if new:
-            found = log_prob(self.policy, [c for c, _ in new], [a for _, a in new])
-            self._known |= dict(zip(new, found.tolist(), strict=True))
+            choices = [list(wanted) for wanted in new.values()]
+            for context, wanted, found in zip(
+                new, choices, choice_log_probs(self.policy, list(new), choices), strict=True
+            ):
+                self._known |= {(context, text): x for text, x in zip(wanted, found.tolist(), strict=True)}
         rows = [
             [-math.inf if a is None else self._known[c, a] for a in row] for c, row in zip(contexts, texts, strict=True)
         ]
