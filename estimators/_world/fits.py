@@ -138,7 +138,9 @@ def fitted(data: LoggedDataset, config: Recipe[F]) -> F:
             _write(CACHE / name, config.train(data), config)
     if os.environ.get(KEEP):
         COMMITTED.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(CACHE / name, COMMITTED / name)
+        part = COMMITTED / f"{name}.{os.getpid()}.part"
+        shutil.copyfile(CACHE / name, part)
+        part.replace(COMMITTED / name)  # at once: another process may be about to read it
     return _read(CACHE / name, data, config)
 
 
