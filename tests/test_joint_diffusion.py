@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from bench import registry
-from bench.conformance.specimens import Writer
+from bench.conformance.robustness import HALF, STUBBORN
+from bench.conformance.specimens import GiveUp, Log, Writer
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.errors import BenchError
 from bench.policy import Context
@@ -212,8 +213,19 @@ def test_guidance_leads_to_what_the_policy_does(fitted, form):
     shares = [np.mean([e[0][1] == "search the room" for e in played.episodes]) for played in (free, guided)]
     assert shares[1] > shares[0] + 0.1
     assert guided.diagnostics["candidate_mass"] > 0.9
-    assert 0 < guided.diagnostics["policy_calls"] <= 200 * 2 * 4 * 4  # two windows of four positions, four candidates
+    assert 0 < guided.diagnostics["policy_calls"] <= 200 * 2 * 4 * 5  # two windows of four positions, five actions
     assert 0 <= guided.diagnostics["stale_context_share"] <= 1
+
+
+def test_guidance_aims_at_the_product_of_behavior_and_policy():
+    """With one decision per window the target is known: pi_b pi_e^alpha, normalized; here 1/2 and 3/4."""
+    log = Log(GiveUp(), HALF).exact(160)
+    parameters = {**JointDiffusion.tiny, "window": 1, "window_updates": 600, "rollouts": 1000}
+    model = JointDiffusion(**parameters).fit(log, np.random.default_rng(0))
+    for alpha in (0.0, 0.5, 1.0):
+        played = simulate(model, STUBBORN, scale=alpha)
+        share = np.mean([action == "carry on" for episode in played.episodes for _, action, _ in episode])
+        assert share == pytest.approx(0.75**alpha / (0.75**alpha + 0.25**alpha), abs=0.06), alpha
 
 
 def test_the_seed_decides(fitted):

@@ -1,0 +1,76 @@
+"""Many actions scored in one context at once: the same numbers as one at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from bench.agents.language_model import KeyValueBatch, LanguageModel
+from bench.agents.lm_policy import LMPolicy
+from bench.agents.transcript import Transcript, train_tokenizer
+from bench.conformance.specimens import Writer
+from bench.policy import Context, log_prob
+from estimators._joint.choices import choice_log_probs
+
+TEXTS = ["go to the kitchen", "open the red door", "You see a table, a lamp and 3 apples.", "focus on the lamp"]
+CONTEXTS = [
+    Context("go to the kitchen", (), "You see a table."),
+    Context("find a lamp", (("You see 3 apples.", "open the red door"), ("", "look")), "A lamp and a table and 3 apples."),
+    Context("a", (("nothing", "go to the kitchen"),) * 5, "You see a lamp."),
+]
+CHOICES = [
+    ["go to the kitchen", "a", "look around", "go"],
+    ["open the red door", "focus on the lamp " * 20, ""],
+    ["a"],
+]
+
+
+@pytest.fixture(scope="module")
+def lm() -> LanguageModel:
+    transcript = Transcript(train_tokenizer(TEXTS * 3, 320), max_observation_tokens=12)
+    with torch.random.fork_rng():
+        torch.random.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=transcript.vocabulary, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+            num_attention_heads=2, initializer_range=0.3, tie_word_embeddings=True,
+        )
+        return LanguageModel(LlamaForCausalLM(config), transcript)
+
+
+def one_at_a_time(policy) -> list[np.ndarray]:
+    return [log_prob(policy, [c] * len(texts), texts) for c, texts in zip(CONTEXTS, CHOICES, strict=True)]
+
+
+@pytest.mark.parametrize(("temperature", "epsilon"), [(1.0, 0.0), (0.4, 0.0), (0.7, 0.3), (1.0, 1.0)])
+def test_together_is_one_at_a_time(lm, temperature, epsilon):
+    policy = LMPolicy("p", lm, temperature, epsilon, lambda goal, seen: ("look around", "open the red door", f"a {len(seen)}"))
+    found, expected = choice_log_probs(policy, CONTEXTS, CHOICES), one_at_a_time(policy)
+    for mine, right in zip(found, expected, strict=True):
+        assert mine == pytest.approx(right, abs=1e-4)
+    assert found[1][1] == -np.inf  # longer than an action can be
+    assert np.isfinite(found[0][2]) and (epsilon == 1) == (found[0][0] == -np.inf)
+
+
+def test_the_transcript_is_read_once(lm, monkeypatch):
+    read, original = [], KeyValueBatch.read
+    monkeypatch.setattr(KeyValueBatch, "read", lambda self, chunks: (read.extend(chunks), original(self, chunks))[1])
+    choice_log_probs(LMPolicy("p", lm), CONTEXTS, CHOICES)
+    assert len(read) == len(CONTEXTS)
+
+
+def test_choices_of_one_token(lm):
+    policy, text = LMPolicy("p", lm), lm.transcript.decode([10])
+    assert len(lm.transcript.action(text)) == 2
+    found = choice_log_probs(policy, CONTEXTS[:2], [[text], [text]])
+    assert np.concatenate(found) == pytest.approx(log_prob(policy, CONTEXTS[:2], [text, text]), abs=1e-4)
+
+
+def test_any_policy_can_be_asked():
+    found = choice_log_probs(Writer("coin", {"a": 0.25, "look around": 0.75}), CONTEXTS, CHOICES)
+    assert np.exp(found[0]) == pytest.approx([0, 0.25, 0.75, 0]) and np.exp(found[2]) == pytest.approx([0.25])
+
+
+def test_the_empty_action_is_never_taken(lm):
+    assert choice_log_probs(LMPolicy("p", lm), CONTEXTS[:1], [[""]])[0].tolist() == [-np.inf]
