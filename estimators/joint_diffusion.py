@@ -1,4 +1,4 @@
-"""Joint diffusion of actions, observations and rewards over windows of an episode, guided by the policy's log-probability."""
+"""Joint diffusion of actions, observations and rewards over windows of an episode, guided by the policy."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class JointDiffusion(LearnedWorldEstimator):
     The candidates are those the cloning head holds likeliest; candidate_mass is what pi_e puts on them.
 
     alpha = .5 is the upper end of STITCH-OPE's range, lambda = alpha / 2; policy-guided diffusion publishes no default
-    (its code has 0), so both forms share alpha and differ by the negative term alone. tau = .5 makes the softmax over two
-    candidates agree to first order with the shares that an estimate between them stands for. None of them, nor W, was
-    chosen by a true value.
+    (its code has 0), so both forms share alpha and differ by the negative term alone. tau = .5 makes the softmax over
+    two candidates agree to first order with the shares that an estimate between them stands for. None of them, nor W,
+    was chosen by a true value.
     """
 
     form: Literal["pgd", "stitch"] = "pgd"
@@ -67,10 +67,10 @@ class JointDiffusion(LearnedWorldEstimator):
     variants: ClassVar[tuple[str, ...]] = ("", "form=stitch")
     tiny: ClassVar[dict[str, Any]] = {**LearnedWorldEstimator.tiny, "window_updates": 300}
     known_failures: ClassVar[dict[str, str]] = {
-        "check_episodes_that_end_early": "guidance aims between the logger and the policy (alpha = .5: pi_b pi_e^.5), and what "
-        "the policy earns in a row of four equal decisions lies far beyond that",
-        "check_error_falls_as_the_log_grows": "the error is that of the guidance, which aims between the logger and the "
-        "policy however large the log is",
+        "check_episodes_that_end_early": "guidance aims between the logger and the policy (alpha = .5: pi_b pi_e^.5), "
+        "and what the policy earns by four equal decisions in a row lies far beyond that",
+        "check_error_falls_as_the_log_grows": "the error is that of the guidance, which aims between the logger and "
+        "the policy however large the log is",
     }
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
@@ -79,8 +79,8 @@ class JointDiffusion(LearnedWorldEstimator):
         once = sum(n == 1 for n in count.values()) / count.total()
         if once > LARGEST_UNIQUE_SHARE:
             return (
-                f"{once:.0%} of the logged actions are texts that occur once: generated actions are decoded to logged ones, "
-                "which must stand for something the policy would write too"
+                f"{once:.0%} of the logged actions are texts that occur once: generated actions are decoded to logged "
+                "ones, which must stand for something the policy would write too"
             )
         return super().unsupported(data, policy)
 
@@ -126,4 +126,4 @@ class JointDiffusion(LearnedWorldEstimator):
             if getattr(self, name) < 1:
                 raise BenchError(f"{self.name}: {name} must be at least 1, not {getattr(self, name)}.")
         if self.scale < 0 or self.tau <= 0:
-            raise BenchError(f"{self.name}: scale {self.scale} must not be negative and tau {self.tau} must be positive.")
+            raise BenchError(f"{self.name}: scale {self.scale} must not be negative, tau {self.tau} must be positive.")

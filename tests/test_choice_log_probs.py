@@ -17,7 +17,7 @@ from estimators._joint.choices import choice_log_probs
 TEXTS = ["go to the kitchen", "open the red door", "You see a table, a lamp and 3 apples.", "focus on the lamp"]
 CONTEXTS = [
     Context("go to the kitchen", (), "You see a table."),
-    Context("find a lamp", (("You see 3 apples.", "open the red door"), ("", "look")), "A lamp and a table and 3 apples."),
+    Context("find a lamp", (("You see 3 apples.", "open the red door"), ("", "look")), "A lamp and 3 apples."),
     Context("a", (("nothing", "go to the kitchen"),) * 5, "You see a lamp."),
 ]
 CHOICES = [
@@ -45,7 +45,7 @@ def one_at_a_time(policy) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("temperature", "epsilon"), [(1.0, 0.0), (0.4, 0.0), (0.7, 0.3), (1.0, 1.0)])
 def test_together_is_one_at_a_time(lm, temperature, epsilon):
-    policy = LMPolicy("p", lm, temperature, epsilon, lambda goal, seen: ("look around", "open the red door", f"a {len(seen)}"))
+    policy = LMPolicy("p", lm, temperature, epsilon, lambda goal, seen: ("look around", "open the red door", f"a {seen}"))
     found, expected = choice_log_probs(policy, CONTEXTS, CHOICES), one_at_a_time(policy)
     for mine, right in zip(found, expected, strict=True):
         assert mine == pytest.approx(right, abs=1e-4)

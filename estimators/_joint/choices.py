@@ -1,4 +1,4 @@
-"""Log-probabilities of many actions in the same context: a language model reads the transcript once, not once per action."""
+"""Log-probabilities of many actions in the same context: the transcript is read once, not once per action."""
 
 from __future__ import annotations
 

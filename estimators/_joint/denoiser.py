@@ -16,8 +16,8 @@ from estimators._world.denoiser import NULL_SHARE
 from estimators._world.layers import mlp, unit
 
 NOISE_MEAN, NOISE_STD = 0.3, 1.4
-"""Of the log-normal training noise levels. Larger than for one transition: a window has more axes, on which it can be told
-from another one in the more noise."""
+"""Of the log-normal training noise levels. Larger than for one transition: a window has more axes, on which it can be
+told from another one in more noise."""
 
 SIZES = {"tiny": (32, 1), "cpu": (128, 3), "paper": (256, 4)}
 """Width and blocks of the denoiser that goes with a size of the world model."""

@@ -1,4 +1,4 @@
-"""Policy guidance of generated actions: the candidate softmax that makes a text policy differentiable in an embedding."""
+"""Policy guidance of generated actions: a softmax over candidates makes a text policy differentiable."""
 
 from __future__ import annotations
 

@@ -72,8 +72,9 @@ class Tally:
     """What is to be reported of a simulation.
 
     Attributes:
-        gaps: of every decoded action to what was generated. asked: contexts of later positions of the present window, by
-            (episode, position). same: for each of them that was reached, whether it was what the policy was asked about.
+        gaps: of every decoded action to what was generated.
+        asked: contexts that the policy was asked about in the present window, by (episode, position).
+        same: for each later position that was reached, whether it was reached in the context asked about.
     """
 
     gaps: list[float] = field(default_factory=list)
@@ -152,7 +153,7 @@ class WindowSimulator:
         return gaps
 
     def append(self, live: Live, row: Tensor, actions: Sequence[str], bank: Bank) -> None:
-        """Appends one transition, (B, D) standardized, whose actions are known as text; only the observation is decoded."""
+        """Appends one transition, (B, D) standardized, whose actions are known; only the observation is decoded."""
         goals = [s.goal for s in live.starts]
         shown = bank.nearest(self.units.after(row), [s.instance for s in live.starts], actions)
         did = self.reader.actions(list(zip(goals, actions, strict=True)))
@@ -170,7 +171,8 @@ class WindowSimulator:
         seen = self.reader.observations([(s.goal, s.observation) for s in starts])[:, None]
         did = torch.zeros(len(starts), 0, self.model.size.action)
         about = self.reader.about([(s.instance, s.goal) for s in starts])
-        return Live(list(range(len(starts))), list(starts), about, seen, did, [()] * len(starts), [s.observation for s in starts])
+        shown = [s.observation for s in starts]
+        return Live(list(range(len(starts))), list(starts), about, seen, did, [()] * len(starts), shown)
 
     def _sample(self, live: Live, t: int) -> Tensor:
         """(B, W, D) windows under guidance."""
@@ -211,7 +213,8 @@ class WindowSimulator:
     def _ask(self, scores: Scores, live: Live, windows: list[int], position: int) -> None:
         shortlist = self.pool.likeliest(self.past(live), live.places, self.most)
         contexts = [live.context(k) for k in range(len(live.rows))]
-        scores.put([(window, position) for window in windows], shortlist, self.judge.log_probs(contexts, shortlist.texts))
+        log_policy = self.judge.log_probs(contexts, shortlist.texts)
+        scores.put([(window, position) for window in windows], shortlist, log_policy)
         self.tally.asked |= {(row, position): context for row, context in zip(live.rows, contexts, strict=True)}
 
     def _diagnostics(self) -> dict[str, float]:

@@ -116,7 +116,9 @@ def train_windows(
 
 
 class _Loop:
-    def __init__(self, denoiser: WindowDenoiser, windows: Windows, training: WindowTraining, generator: torch.Generator):
+    def __init__(
+        self, denoiser: WindowDenoiser, windows: Windows, training: WindowTraining, generator: torch.Generator
+    ):
         self.denoiser, self.windows, self.training, self.generator = denoiser, windows, training, generator
         self.average = AveragedModel(denoiser, multi_avg_fn=get_ema_multi_avg_fn(0.99))
         self.optimizer = torch.optim.AdamW(denoiser.parameters(), lr=training.learning_rate, weight_decay=1e-3)
