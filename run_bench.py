@@ -147,7 +147,7 @@ def _failures(jobs: list[Job], store: Store) -> str:
         [
             "Some cells failed and will be retried by the next run:",
             *failed_lines(failed, 5),
-            f"Tracebacks: `reason` in the records, e.g. {store.path(failed[0].cell)}",
+            f"Details: `reason` in the records, e.g. {store.path(failed[0].cell)}",
         ]
     )
 

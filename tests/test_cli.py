@@ -150,7 +150,7 @@ def test_a_failed_cell_makes_the_exit_code_and_is_retried(move_in, bench):
     house = move_in({"broken": constant("if policy.name == 'shy': raise ValueError('bad luck')")})
     code, out, err = bench("run", *SMALL)
     assert code == 1 and "3 done, 1 failed" in out and "will be retried" in err
-    assert "\n  coins pooled n=30 seed=0 broken -> shy: ValueError: bad luck\nTracebacks: `reason` in" in err
+    assert "\n  coins pooled n=30 seed=0 broken -> shy: ValueError: bad luck\nDetails: `reason` in" in err
     code, out, _ = bench("status", "--n", "30", "--log", "pooled")
     assert code == 0 and "coins pooled n=30 seed=0 broken -> shy: ValueError: bad luck" in out
     house.write_estimator("broken", constant())
