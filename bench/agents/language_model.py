@@ -199,22 +199,27 @@ class KeyValueBatch:
         columns = self.valid.shape[1]
         ids: list[list[int]] = [[] for _ in rngs]
         total = np.zeros(len(rngs))
-        alive = np.ones(len(rngs), dtype=bool)
-        hidden = self.hidden  # (B, d)
+        rows = np.arange(len(rngs))  # those still writing, and others until they are half of what the model reads
+        alive = np.ones(len(rngs), dtype=bool)  # of `rows`
+        hidden, valid, length, cache = self.hidden, self.valid, self.length, self.cache
         for depth in range(MAX_ACTION_TOKENS):
-            first = torch.full((len(rngs),), depth == 0)
+            first = torch.full((len(rows),), depth == 0)
             logp = sampling_log_probs(self.lm.model.lm_head(hidden), temperature, first).double().numpy()  # (B, V)
-            token = draw_tokens(logp, rngs, alive)
-            total[alive] += logp[alive, token[alive]]
-            for row in np.flatnonzero(alive):
-                ids[row].append(int(token[row]))
+            token = draw_tokens(logp, [rngs[row] for row in rows], alive)
+            total[rows[alive]] += logp[alive, token[alive]]
+            for k in np.flatnonzero(alive):
+                ids[rows[k]].append(int(token[k]))
             alive &= token != END
             if not alive.any() or depth == MAX_ACTION_TOKENS - 1:
                 break
-            own = torch.ones(len(rngs), depth + 1, dtype=torch.bool)  # everything this row has written itself
-            mask = torch.cat([self.valid, own], dim=1)[:, None]  # (B, 1, columns + written)
-            position = (self.length + depth)[:, None]
-            hidden = continued(self.lm.model, torch.from_numpy(token)[:, None], position, mask, self.cache)[:, 0]
+            if 2 * alive.sum() < len(rows):
+                kept = torch.from_numpy(np.flatnonzero(alive))
+                cache, valid, length = selected_rows(cache, kept), valid[kept], length[kept]
+                rows, token, alive = rows[alive], token[alive], alive[alive]
+            own = torch.ones(len(rows), depth + 1, dtype=torch.bool)  # everything this row has written itself
+            mask = torch.cat([valid, own], dim=1)[:, None]  # (B, 1, columns + written)
+            position = (length + depth)[:, None]
+            hidden = continued(self.lm.model, torch.from_numpy(token)[:, None], position, mask, cache)[:, 0]
         self._crop(columns)
         return list(zip(ids, total.tolist(), strict=True))
 

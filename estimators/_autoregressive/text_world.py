@@ -53,6 +53,7 @@ class TextWorld(World):
 
     def __init__(self, fit: TextFit, data: LoggedDataset, guess: bool = True):
         self.model, self.language = fit.model, fit.language
+        self.asked, self.cut, self.unreadable, self.novel = 0, 0, 0, 0
         self.guesses = Guesses(data, self.language) if guess else None
         self.logged = {(t.goal, s.observation) for t in data.trajectories for s in t.steps}
         self.logged |= {(t.goal, t.final_observation or "") for t in data.trajectories}
@@ -61,7 +62,6 @@ class TextWorld(World):
     def reset(self, starts: Sequence[Start], rng: np.random.Generator) -> None:
         """See `World`."""
         self.rng, self.size = rng, len(starts)
-        self.asked, self.cut, self.unreadable, self.novel = 0, 0, 0, 0
         self.cache = RaggedCache(self.model, len(starts))
         self.live = []
         for k, s in enumerate(starts):

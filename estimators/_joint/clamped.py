@@ -36,7 +36,6 @@ class ClampedWindows(WindowSimulator):
             For each episode the answers to its actions; fewer where it ended early.
         """
         self.generator = as_generator(rng)
-        self.bank.clear()
         live, answers, t = self._begin(starts), [[] for _ in starts], 0
         while (live := _unfinished(live, actions, answers, t)).rows:
             told = [actions[row][t : t + ahead] for row in live.rows]

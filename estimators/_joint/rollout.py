@@ -111,7 +111,6 @@ class WindowSimulator:
     def play(self, policy: Policy, starts: Sequence[Start], rng: np.random.Generator) -> Simulation:
         """One episode per start, all in one batch."""
         self.generator, self.judge, self.tally = as_generator(rng), Judge(policy), Tally()
-        self.bank.clear()
         live, n, t = self._begin(starts), len(starts), 0
         returns, lengths, ended = np.zeros(n), np.zeros(n, dtype=int), np.zeros(n, dtype=bool)
         episodes: list[list[tuple[str, str, float]]] = [[] for _ in starts]

@@ -34,10 +34,6 @@ class Bank:
         self._here = {key: torch.tensor(sorted(found)) for key, found in here.items()}
         self._anywhere = {key: torch.tensor(sorted(found)) for key, found in anywhere.items()}
         self._all = torch.arange(len(self.pairs))
-        self.clear()
-
-    def clear(self) -> None:
-        """Forgets what was counted."""
         self.asked, self.other_instance, self.other_action, self.distance = 0, 0, 0, 0.0
 
     def nearest(self, z: Tensor, instances: Sequence[str], actions: Sequence[str]) -> list[str]:

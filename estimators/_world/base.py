@@ -26,6 +26,7 @@ class SimulationEstimator(Estimator):
     rollouts: int = 100
     """Simulated episodes per policy, every instance in turn."""
 
+    version: ClassVar[int] = 2
     size_curve: ClassVar[bool] = False
 
     @abstractmethod

@@ -13,6 +13,9 @@ from estimators._world.latent_world import Transition
 
 ACTIVE_BELOW = 1.0
 """Noise level under which guidance begins: above it the expected clean latent is an average of many observations."""
+ACTIVE_ABOVE = 0.3
+"""Noise level above which it ends: what it moves is sigma^2 eta_k times a gradient of length at most 1, which below this
+level is less than a hundredth of a latent axis, and each level costs two passes through the agent."""
 LARGEST = 1.0
 """Longer gradients are cut to this length; latents have length 8 (64 axes of unit scale)."""
 
@@ -46,7 +49,7 @@ class Continuation:
 
     def active(self, sigma: float) -> bool:
         """Whether this noise level is guided."""
-        return sigma < ACTIVE_BELOW
+        return ACTIVE_ABOVE < sigma < ACTIVE_BELOW
 
     def gradient(self, clean: Tensor, sigma: float) -> Tensor:
         """(B, d), each row at most `LARGEST` long."""

@@ -81,7 +81,6 @@ class LatentWorld(World):
     @torch.no_grad()
     def reset(self, starts: Sequence[Start], rng: np.random.Generator) -> None:
         """See `World`."""
-        self.bank.clear()
         self.starts, self.generator = list(starts), as_generator(rng)
         seen = self._read([(s.goal, s.observation) for s in starts])
         instance = torch.tensor([self.material.instances.get(s.instance, 0) for s in starts])

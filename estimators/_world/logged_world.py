@@ -45,13 +45,14 @@ class LoggedWorld(World):
             groups.setdefault(name, []).append(k)
         self._groups = {name: np.array(rows) for name, rows in groups.items()}
         self._everything = np.arange(len(self.answers))
+        self.played, self.asked, self.exact, self.abstained, self.distance = 0, 0, 0, 0, 0.0
 
     def reset(self, starts: Sequence[Start], rng: np.random.Generator) -> None:
         """See `World`."""
         self.rng = rng
         self.instances = [s.instance for s in starts]
         self.shown: list[str] = [s.observation for s in starts]
-        self.asked, self.exact, self.abstained, self.distance = 0, 0, 0, 0.0
+        self.played += len(starts)
 
     def step(self, actions: Sequence[str | None]) -> list[Answer | None]:
         """See `World`."""
@@ -64,7 +65,7 @@ class LoggedWorld(World):
         return {
             "exact_transition_share": self.exact / asked,
             "retrieval_distance": self.distance / asked,
-            "abstained_share": self.abstained / max(len(self.instances), 1),
+            "abstained_share": self.abstained / max(self.played, 1),
         }
 
     def _reply(self, k: int, action: str) -> Answer:

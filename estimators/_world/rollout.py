@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from bench.data import Step, Trajectory
 from bench.policy import Observation, Policy, SoftObservation
 from estimators._world.world import Start, World
 
-
+TOGETHER = 50
+"""Episodes played in lockstep: the agents' key-value caches of all of them are in memory at once."""
 SIMULATED = "simulated"
 """Name of the logger of simulated episodes."""
 
@@ -49,30 +50,60 @@ class Simulation:
 def simulate(
     world: World, policy: Policy, starts: Sequence[Start], horizon: int, gamma: float, rng: np.random.Generator
 ) -> Simulation:
-    """Alternates agent and world model, all episodes in one batch, until every episode is over or at the step limit."""
-    n = len(starts)
-    seeds = rng.integers(2**62, size=n).tolist()
+    """Alternates agent and world model until every episode is over or at the step limit.
+
+    Args:
+        world: newly made; its diagnostics tell of everything it did.
+    """
+    seeds = rng.integers(2**62, size=len(starts)).tolist()
+    episodes: list[_Episode] = []
+    for first in range(0, len(starts), TOGETHER):
+        part = slice(first, first + TOGETHER)
+        episodes += _play(world, policy, starts[part], seeds[part], horizon, rng)
+    rewards = np.zeros((len(starts), horizon))
+    for row, episode in zip(rewards, episodes, strict=True):
+        row[: len(episode.steps)] = [reward for _, _, reward in episode.steps]
+    _, instances = np.unique([s.instance for s in starts], return_inverse=True)
+    return Simulation(
+        instances=instances,
+        returns=rewards @ gamma ** np.arange(horizon),
+        lengths=np.array([len(episode.steps) for episode in episodes]),
+        ended=np.array([episode.ended for episode in episodes]),
+        starts=starts,
+        episodes=[episode.steps for episode in episodes],
+        diagnostics=world.diagnostics(),
+        note=world.note,
+    )
+
+
+@dataclass
+class _Episode:
+    """One episode being played: its (observation, action, reward) steps, and whether the model ended it."""
+
+    steps: list[tuple[str, str, float]] = field(default_factory=list)
+    ended: bool = False
+
+
+def _play(
+    world: World, policy: Policy, starts: Sequence[Start], seeds: Sequence[int], horizon: int, rng: np.random.Generator
+) -> list[_Episode]:
+    """Some of the episodes, in lockstep."""
     world.reset(starts, rng)
     session = policy.start([s.goal for s in starts], seeds)
     world.meet(session)
     shown: list[Observation | None] = [s.observation for s in starts]
-    returns, lengths, ended = np.zeros(n), np.zeros(n, dtype=int), np.zeros(n, dtype=bool)
-    episodes: list[list[tuple[str, str, float]]] = [[] for _ in starts]
-    for t in range(horizon):
+    episodes = [_Episode() for _ in starts]
+    for _ in range(horizon):
         decisions = session.step(shown)
         answers = world.step([None if d is None else d.action for d in decisions])
-        for i, (decision, answer) in enumerate(zip(decisions, answers, strict=True)):
-            if decision is None:
-                continue
-            episodes[i].append((_words(shown[i]), decision.action, answer.reward))
-            returns[i] += gamma**t * answer.reward
-            lengths[i] += 1
-            ended[i] = answer.ended
-            shown[i] = None if answer.ended else answer.observation
-        if ended.all():
+        for i, (episode, decision, answer) in enumerate(zip(episodes, decisions, answers, strict=True)):
+            if decision is not None:
+                episode.steps.append((_words(shown[i]), decision.action, answer.reward))
+                episode.ended = answer.ended
+                shown[i] = None if answer.ended else answer.observation
+        if all(episode.ended for episode in episodes):
             break
-    _, instances = np.unique([s.instance for s in starts], return_inverse=True)
-    return Simulation(instances, returns, lengths, ended, starts, episodes, world.diagnostics(), world.note)
+    return episodes
 
 
 def _words(observation: Observation) -> str:

@@ -52,7 +52,7 @@ class World(ABC):
         """Introduces the agent that plays, before the first step; only guided worlds ask it anything."""
 
     def diagnostics(self) -> dict[str, float]:
-        """What the simulation should be judged by, since `reset`."""
+        """What the simulation should be judged by: all episodes since the world was made."""
         return {}
 
 
