@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import replace
 
@@ -11,12 +12,14 @@ import torch
 
 from bench import registry
 from bench.data import LoggedDataset, Step, Trajectory
+from bench.errors import BenchError
 from estimators._world import fits
 from estimators._world.denoiser import Denoiser
 from estimators._world.layers import unit
 from estimators._world.rollout import simulate
 from estimators._world.sampler import ArcSampler
 from estimators._world.training import Training, train_world
+from estimators._world.tuned_scales import tuned_scales
 from estimators._world.world import Answer, World, starts_of
 from tasks.toy_chain.world import ToyChainEnvironment
 
@@ -227,3 +230,22 @@ def test_black_box_policies_are_declined_where_gradients_are_needed(log):
 
 class Opened:
     name, white_box = "opened", None
+
+
+def test_tuned_scales_come_from_other_tasks_and_are_said(log, tmp_path, monkeypatch):
+    tuned = "adwm[tuned=true,updates=20,encoder_updates=5,size=tiny,rollouts=10]"
+    monkeypatch.setattr(fits, "CACHE", tmp_path)
+    monkeypatch.setattr("estimators._world.tuned_scales.CHOSEN", tmp_path / "scales.json")
+    with pytest.raises(BenchError, match="studies.ablation"):
+        registry.make_estimator(tuned).fit(log, np.random.default_rng(0)).world(TASK.policy("expert"))
+    own = {"others": ["far_world"], "chosen": None, "chosen_without_gradient": {"omega": 2.0, "eta": 0.0}}
+    content = {"tasks": {"toy_chain": own}, "elsewhere": own | {"others": []}}
+    (tmp_path / "scales.json").write_text(json.dumps(content))
+    estimator = registry.make_estimator(tuned).fit(log, np.random.default_rng(0))
+    world = estimator.world(TASK.policy("expert"))
+    assert (world.guidance.omega, world.guidance.eta) == (2.0, 0.0)
+    assert "far_world" in world.note and "black box" in world.note
+    with pytest.raises(BenchError, match="no scales"):
+        tuned_scales("toy_chain", gradient=True)
+    with pytest.raises(BenchError, match="would do nothing"):
+        registry.make_estimator("adwm[tuned=true,omega=1.0]").fit(log, np.random.default_rng(0))
