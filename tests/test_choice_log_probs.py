@@ -12,7 +12,7 @@ from bench.agents.lm_policy import LMPolicy
 from bench.agents.transcript import Transcript, train_tokenizer
 from bench.conformance.specimens import Writer
 from bench.policy import Context, log_prob
-from estimators._joint.choices import choice_log_probs
+from bench.agents.choices import choice_log_probs
 
 TEXTS = ["go to the kitchen", "open the red door", "You see a table, a lamp and 3 apples.", "focus on the lamp"]
 CONTEXTS = [

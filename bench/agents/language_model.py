@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, Cache, DynamicCache
 from transformers.utils.logging import disable_progress_bar
 
 from bench.agents.cache import continued, growing_cache, selected_rows, with_new_columns
-from bench.agents.transcript import END, MAX_ACTION_TOKENS, SPECIAL, Transcript
+from bench.agents.transcript import MARKS, Marks, Transcript
 from bench.data import Trajectory
 
 if TYPE_CHECKING:
@@ -78,18 +78,20 @@ class LanguageModel:
         step = np.repeat(np.arange(sum(len(e.spans) for e in episodes)), [b - a for e in episodes for a, b in e.spans])
         out = []
         for temperature in temperatures:
-            logp = sampling_log_probs(logits, temperature, first).gather(-1, token[:, None])[:, 0]
+            logp = sampling_log_probs(logits, temperature, first, self.transcript.marks).gather(-1, token[:, None])[:, 0]
             out.append(np.bincount(step, weights=logp.double().numpy()))
         values = np.stack(out)  # (temperatures, steps of the batch)
-        too_long = [b - a > MAX_ACTION_TOKENS + 1 for e in episodes for a, b in e.spans]
+        too_long = [b - a > self.transcript.max_action_tokens + 1 for e in episodes for a, b in e.spans]
         values[:, too_long] = -np.inf
         return np.split(values, np.cumsum([len(e.spans) for e in episodes])[:-1], axis=1)
 
 
-def sampling_log_probs(logits: torch.Tensor, temperature: float, first: torch.Tensor) -> torch.Tensor:
+def sampling_log_probs(
+    logits: torch.Tensor, temperature: float, first: torch.Tensor, marks: Marks = MARKS
+) -> torch.Tensor:
     """(N, V) log-probabilities of the distribution the agents really sample from.
 
-    Markers other than the end marker are never written, and an action has at least one token.
+    Banned tokens are never written, and an action has at least one token before its end marker.
 
     Args:
         logits: (N, V).
@@ -97,10 +99,9 @@ def sampling_log_probs(logits: torch.Tensor, temperature: float, first: torch.Te
     """
     logits = logits.float() / temperature
     banned = torch.zeros(logits.shape[-1], dtype=torch.bool)
-    banned[: len(SPECIAL)] = True
-    banned[END] = False
+    banned[list(marks.banned)] = True
     logits = logits.masked_fill(banned, float("-inf"))
-    logits[first, END] = float("-inf")
+    logits[first, marks.end] = float("-inf")
     return torch.log_softmax(logits, dim=-1)
 
 
@@ -196,21 +197,21 @@ class KeyValueBatch:
         Returns:
             For each row token ids (end marker included unless cut by the cap) and their log-probability.
         """
-        columns = self.valid.shape[1]
+        columns, marks, most = self.valid.shape[1], self.lm.transcript.marks, self.lm.transcript.max_action_tokens
         ids: list[list[int]] = [[] for _ in rngs]
         total = np.zeros(len(rngs))
         rows = np.arange(len(rngs))  # those still writing, and others until they are half of what the model reads
         alive = np.ones(len(rngs), dtype=bool)  # of `rows`
         hidden, valid, length, cache = self.hidden, self.valid, self.length, self.cache
-        for depth in range(MAX_ACTION_TOKENS):
+        for depth in range(most):
             first = torch.full((len(rows),), depth == 0)
-            logp = sampling_log_probs(self.lm.model.lm_head(hidden), temperature, first).double().numpy()  # (B, V)
-            token = draw_tokens(logp, [rngs[row] for row in rows], alive)
+            logp = sampling_log_probs(self.lm.model.lm_head(hidden), temperature, first, marks).double().numpy()
+            token = draw_tokens(logp, [rngs[row] for row in rows], alive, marks.end)
             total[rows[alive]] += logp[alive, token[alive]]
             for k in np.flatnonzero(alive):
                 ids[rows[k]].append(int(token[k]))
-            alive &= token != END
-            if not alive.any() or depth == MAX_ACTION_TOKENS - 1:
+            alive &= token != marks.end
+            if not alive.any() or depth == most - 1:
                 break
             if 2 * alive.sum() < len(rows):
                 kept = torch.from_numpy(np.flatnonzero(alive))
@@ -238,7 +239,7 @@ class KeyValueBatch:
             fresh = continued(self.lm.model, ids, position, mask, DynamicCache(ddp_cache_data=past))
             hidden = torch.cat([hidden, fresh], dim=1)
         first = torch.arange(len(tokens)) == 0
-        logp = sampling_log_probs(self.lm.model.lm_head(hidden)[0], temperature, first)
+        logp = sampling_log_probs(self.lm.model.lm_head(hidden)[0], temperature, first, self.lm.transcript.marks)
         return float(logp.gather(-1, torch.tensor(tokens)[:, None]).double().sum())
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -263,9 +264,11 @@ class KeyValueBatch:
         self.valid = torch.arange(width) < self.length[:, None]
 
 
-def draw_tokens(logp: np.ndarray, rngs: Sequence[np.random.Generator | None], alive: np.ndarray) -> np.ndarray:
-    """(N,) tokens by inversion, one uniform of its own generator per live row; END for the others."""
+def draw_tokens(
+    logp: np.ndarray, rngs: Sequence[np.random.Generator | None], alive: np.ndarray, end: int
+) -> np.ndarray:
+    """(N,) tokens by inversion, one uniform of its own generator per live row; `end` for the others."""
     uniform = np.array([rng.random() if a else 0.0 for rng, a in zip(rngs, alive, strict=True)])
     cumulative = np.cumsum(np.exp(logp), axis=1)
     token = (cumulative <= uniform[:, None] * cumulative[:, -1:]).sum(axis=1)  # never a token of probability 0
-    return np.where(alive, np.minimum(token, logp.shape[1] - 1), END)
+    return np.where(alive, np.minimum(token, logp.shape[1] - 1), end)

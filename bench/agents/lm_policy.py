@@ -12,7 +12,6 @@ import torch
 
 from bench.agents.language_model import KeyValueBatch, LanguageModel
 from bench.agents.next_actions import Place, sample_at
-from bench.agents.transcript import ACT, OBS, closed
 from bench.agents.white_box import Lookahead, WhiteBox, ahead_generators, lookahead
 from bench.data import Trajectory
 from bench.policy import Decision, Observation, SoftObservation
@@ -144,7 +143,7 @@ class LMSession:
         written = self.batch.write([self.rngs[row] for row in self.live], self.policy.temperature)
         for row, (tokens, logp) in zip(self.live, written, strict=True):
             decisions[row] = decision = self._decide(row, tuple(tokens), logp)
-            self.pending[row] = closed(decision.tokens)
+            self.pending[row] = self.policy.lm.transcript.closed(decision.tokens)
         return decisions
 
     def lookahead(self) -> AbstractContextManager[Lookahead]:
@@ -155,8 +154,8 @@ class LMSession:
         """What is read before the next action: token ids, or (L, d) embeddings."""
         if not isinstance(shown, SoftObservation):
             return self.pending[row] + self.policy.lm.transcript.turn(shown)
-        table = self.policy.lm.model.get_input_embeddings()
-        before, after = torch.tensor([*self.pending[row], OBS]), torch.tensor([ACT])
+        table, marks = self.policy.lm.model.get_input_embeddings(), self.policy.lm.transcript.marks
+        before, after = torch.tensor([*self.pending[row], *marks.before]), torch.tensor(marks.after)
         return torch.cat([table(before), shown.vectors, table(after)]).detach()
 
     def _decide(self, row: int, tokens: tuple[int, ...], model_logp: float) -> Decision:

@@ -11,7 +11,6 @@ from transformers import Cache
 
 from bench.agents.cache import continued, growing_cache
 from bench.agents.language_model import LanguageModel, draw_tokens, padded, sampling_log_probs
-from bench.agents.transcript import END, MAX_ACTION_TOKENS
 from bench.data import Trajectory
 
 
@@ -36,7 +35,7 @@ def sample_at(
         For each episode and place the texts of its actions.
     """
     streams = _Streams(lm, trajectories, places)
-    for _ in range(MAX_ACTION_TOKENS - 1):
+    for _ in range(lm.transcript.max_action_tokens - 1):
         streams.write(temperature)
         if not streams.alive.any():
             break
@@ -85,14 +84,15 @@ class _Streams:
         row, column = np.nonzero(self.alive)
         logits = self.lm.model.lm_head(self.hidden[row, column])  # (live streams, V)
         first = torch.full((len(row),), self.depth == 0)
-        logp = sampling_log_probs(logits, temperature, first).double().numpy()
+        marks = self.lm.transcript.marks
+        logp = sampling_log_probs(logits, temperature, first, marks).double().numpy()
         mine = self.owner[row, column]
         rngs = [self.rngs[b][k] for b, k in zip(row, mine, strict=True)]
-        self.token = np.full(self.alive.shape, END)
-        self.token[row, column] = draw_tokens(logp, rngs, np.ones(len(row), dtype=bool))
+        self.token = np.full(self.alive.shape, marks.end)
+        self.token[row, column] = draw_tokens(logp, rngs, np.ones(len(row), dtype=bool), marks.end)
         for b, k, x in zip(row, mine, self.token[row, column].tolist(), strict=True):
             self.written[b][k].append(x)
-        self.alive = self.alive & (self.token != END)
+        self.alive = self.alive & (self.token != marks.end)
 
     def read(self) -> None:
         """Lets every stream see the token it has just written."""

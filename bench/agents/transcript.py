@@ -22,6 +22,25 @@ MAX_ACTION_TOKENS = 24
 """An action that has not ended by then is cut: its own event, with the probability of its tokens and no end marker."""
 
 
+@dataclass(frozen=True)
+class Marks:
+    """Token ids with a meaning of their own in a transcript.
+
+    Attributes:
+        before, after: what stands around an observation; after it the agent writes.
+        end: ends an action.
+        banned: never written by an agent.
+    """
+
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    end: int
+    banned: tuple[int, ...]
+
+
+MARKS = Marks(before=(OBS,), after=(ACT,), end=END, banned=(PAD, GOAL, OBS, ACT))
+
+
 def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
     """A byte-level BPE over the given texts; words never merge with their neighbors."""
     tokenizer = Tokenizer(models.BPE())
@@ -57,7 +76,13 @@ class Transcript:
     Args:
         tokenizer: as trained by `train_tokenizer`.
         max_observation_tokens: longer observations lose their tail, for every agent alike.
+
+    Attributes:
+        marks: token ids that structure it. max_action_tokens: longer actions are cut.
     """
+
+    marks: Marks = MARKS
+    max_action_tokens: int = MAX_ACTION_TOKENS
 
     def __init__(self, tokenizer: Tokenizer, max_observation_tokens: int):
         self.tokenizer = tokenizer
@@ -83,15 +108,19 @@ class Transcript:
 
     def turn(self, observation: str) -> tuple[int, ...]:
         """Tokens of an observation up to the point where the agent writes."""
-        return (OBS, *self.encode(observation)[: self.max_observation_tokens], ACT)
+        return (*self.marks.before, *self.encode(observation)[: self.max_observation_tokens], *self.marks.after)
 
     def action(self, text: str) -> tuple[int, ...]:
         """Canonical tokens of an action, end marker included."""
-        return (*self.encode(text), END)
+        return (*self.encode(text), self.marks.end)
 
     def action_of(self, step: Step) -> tuple[int, ...]:
         """Tokens of a logged action: as recorded, canonical where none are."""
         return step.action_tokens if step.action_tokens is not None else self.action(step.action)
+
+    def closed(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """An action's tokens as they stand in the transcript: one that was cut gets the end marker it did not write."""
+        return tuple(tokens) if tokens[-1] == self.marks.end else (*tokens, self.marks.end)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Text of an action's tokens."""
@@ -105,10 +134,5 @@ class Transcript:
             ids += self.turn(step.observation)
             tokens = self.action_of(step)
             spans.append((len(ids), len(ids) + len(tokens)))
-            ids += closed(tokens)
+            ids += self.closed(tokens)
         return EncodedEpisode(ids, spans)
-
-
-def closed(tokens: Sequence[int]) -> tuple[int, ...]:
-    """An action's tokens as they stand in the transcript: one cut by the length cap gets the end marker it did not write."""
-    return tuple(tokens) if tokens[-1] == END else (*tokens, END)

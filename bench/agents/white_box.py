@@ -19,7 +19,6 @@ from transformers import DynamicCache
 
 from bench.agents.cache import continued
 from bench.agents.language_model import LanguageModel, padded, sampling_log_probs
-from bench.agents.transcript import ACT, OBS, closed
 from bench.data import Step, Trajectory
 
 if TYPE_CHECKING:
@@ -83,6 +82,7 @@ class WhiteBox:
     def _row(self, trajectory: Trajectory, soft: Tensor | None) -> tuple[Tensor, list[int]]:
         """(L, d) embeddings of an episode, and the places of its action tokens."""
         transcript, table = self.lm.transcript, self.lm.model.get_input_embeddings()
+        marks = transcript.marks
         parts: list[Tensor] = []
         places: list[int] = []
         length, tokens = 0, list(transcript.opening(trajectory.goal))
@@ -90,11 +90,11 @@ class WhiteBox:
             if soft is None or t == 0:
                 parts.append(table(torch.tensor([*tokens, *transcript.turn(step.observation)])))
             else:
-                parts += [table(torch.tensor([*tokens, OBS])), soft[t], table(torch.tensor([ACT]))]
+                parts += [table(torch.tensor([*tokens, *marks.before])), soft[t], table(torch.tensor(marks.after))]
             length = sum(map(len, parts))
             tokens = transcript.action_of(step)
             places += range(length, length + len(tokens))
-            tokens = closed(tokens)
+            tokens = transcript.closed(tokens)
         parts.append(table(torch.tensor(tokens)))
         return torch.cat(parts), places
 
@@ -108,11 +108,12 @@ class Lookahead:
     def __init__(self, session: LMSession):
         self.session, self.batch = session, session.batch
         self.policy = session.policy
+        self.marks = session.policy.lm.transcript.marks
 
     def propose(self, vectors: Tensor) -> list[tuple[int, ...]]:
         """Tokens of one sampled action per live episode after (B, K, d) vectors."""
         table = self.policy.lm.model.get_input_embeddings()
-        act = table(torch.tensor([ACT]))
+        act = table(torch.tensor(self.marks.after))
         rngs = [self.session.ahead[row] for row in self.session.live]
         with self.batch.aside():
             self.batch.read([torch.cat([x, act]) for x in vectors.detach()])
@@ -125,20 +126,20 @@ class Lookahead:
     def log_prob(self, vectors: Tensor, actions: Sequence[tuple[int, ...]]) -> Tensor:
         """(B,) log-probability of an action after (B, K, d) vectors, under the mixture; differentiable in the vectors."""
         batch, model = self.batch, self.policy.lm.model
-        soft = vectors.shape[1]
+        before = vectors.shape[1] + len(self.marks.after) - 1  # what stands before the state that predicts the action
         size = torch.tensor([len(a) for a in actions])
-        tail = padded([(ACT, *a[:-1]) for a in actions])  # (B, W)
+        tail = padded([(*self.marks.after, *a[:-1]) for a in actions])  # (B, W)
         inputs = torch.cat([vectors, model.get_input_embeddings()(tail)], dim=1)
         width = inputs.shape[1]
         causal = torch.ones(width, width, dtype=torch.bool).tril().expand(len(actions), -1, -1)
         past = batch.valid[:, None, :].expand(-1, width, -1)
         position = batch.length[:, None] + torch.arange(width)
         kept = DynamicCache(ddp_cache_data=[(layer.keys, layer.values) for layer in batch.cache.layers])
-        hidden = continued(model, inputs, position, torch.cat([past, causal], dim=2), kept)[:, soft:]  # (B, W, d)
-        real = torch.arange(tail.shape[1]) < size[:, None]
+        hidden = continued(model, inputs, position, torch.cat([past, causal], dim=2), kept)[:, before:]  # (B, W, d)
+        real = torch.arange(hidden.shape[1]) < size[:, None]
         first = torch.zeros_like(real)
         first[:, 0] = True
-        logp = sampling_log_probs(model.lm_head(hidden[real]), self.policy.temperature, first[real])
+        logp = sampling_log_probs(model.lm_head(hidden[real]), self.policy.temperature, first[real], self.marks)
         token = torch.tensor([x for a in actions for x in a])
         chosen = logp.gather(-1, token[:, None])[:, 0]
         rows = torch.arange(len(actions)).repeat_interleave(size)
@@ -161,7 +162,8 @@ class Lookahead:
 def lookahead(session: LMSession) -> Iterator[Lookahead]:
     """Opens the next turn of a session that has just acted; everything tried inside is forgotten at the end."""
     with session.batch.aside():
-        session.batch.read([(*session.pending[row], OBS) for row in session.live])
+        before = session.policy.lm.transcript.marks.before
+        session.batch.read([(*session.pending[row], *before) for row in session.live])
         yield Lookahead(session)
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.agents.choices import choice_log_probs
 from bench.policy import Context, Policy
 from estimators._joint.candidates import Shortlist
-from estimators._joint.choices import choice_log_probs
 
 @dataclass(frozen=True)
 class GuidanceScales:

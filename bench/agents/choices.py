@@ -13,7 +13,7 @@ from transformers import DynamicCache
 from bench.agents.cache import continued
 from bench.agents.language_model import KeyValueBatch, LanguageModel, padded, sampling_log_probs
 from bench.agents.lm_policy import LMPolicy
-from bench.agents.transcript import MAX_ACTION_TOKENS, Transcript, closed
+from bench.agents.transcript import Transcript
 from bench.policy import Context, Policy, log_prob, opened
 
 _BATCH_TOKENS = 16_384
@@ -59,7 +59,7 @@ def _prompt(transcript: Transcript, context: Context) -> list[int]:
     """The transcript up to the point where the agent writes."""
     ids = list(transcript.opening(context.goal))
     for observation, action in context.history:
-        ids += [*transcript.turn(observation), *closed(transcript.action(action))]
+        ids += [*transcript.turn(observation), *transcript.closed(transcript.action(action))]
     return ids + list(transcript.turn(context.observation))
 
 
@@ -89,10 +89,10 @@ def _continuations(batch: KeyValueBatch, choices: Sequence[Sequence[Tokens]], te
         filled[row] += len(choice) - 1
     row, column = torch.tensor(places).T
     token = torch.tensor([t for _, choice in flat for t in choice])
-    logp = sampling_log_probs(batch.lm.model.lm_head(states[row, column]), temperature, column == 0)
+    logp = sampling_log_probs(batch.lm.model.lm_head(states[row, column]), temperature, column == 0, batch.lm.transcript.marks)
     owner = np.repeat(np.arange(len(flat)), [len(choice) for _, choice in flat])
     total = np.bincount(owner, weights=logp.gather(-1, token[:, None])[:, 0].double().numpy())
-    total[[len(choice) > MAX_ACTION_TOKENS + 1 for _, choice in flat]] = -np.inf
+    total[[len(choice) > batch.lm.transcript.max_action_tokens + 1 for _, choice in flat]] = -np.inf
     return np.split(total, np.cumsum([len(mine) for mine in choices])[:-1])
 
 
