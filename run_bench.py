@@ -262,6 +262,47 @@ class Import:
         return 0
 
 
+@dataclass
+class Estimate:
+    """Judge your own agent from your own log, by every estimator that can. See docs/evaluate-your-agent.md."""
+
+    path: Positional[Path]
+    """A canonical log, JSON lines or Parquet; `import` makes one."""
+    agent: str
+    """FILE.py:NAME, a policy or a function that makes one; or a Hugging Face chat model, by folder or name."""
+    estimator: Many = ()
+    """An estimator, as for `run`; default: all that do not train for many minutes."""
+    actions: Literal["raw", "canonical"] = "raw"
+    """Which text of an action counts, where the log has both."""
+    temperature: float = 1.0
+    """At which a chat model samples."""
+    chat: Path | None = None
+    """What a chat model is told: JSON with system, instruction, acknowledgement, max_observation_tokens,
+    max_action_tokens (`bench.agents.chat.ChatFormat`)."""
+    seed: int = 0
+    """Of everything random."""
+    out: Path | None = None
+    """Also write the records, diagnostics included, to this JSON file."""
+
+    def main(self) -> int:
+        for name in THREAD_VARIABLES:
+            os.environ[name] = "1"
+        import json
+
+        from bench.canonical import read_log
+        from bench.own_agent import Agent, as_table, judge_agent
+
+        data = read_log(self.path, actions=self.actions)
+        policy = Agent(self.agent, self.temperature, self.chat).load()
+        records = judge_agent(policy, data, self.path.name, self.estimator, self.seed)
+        print(as_table(records, data))
+        if self.out is not None:
+            text = json.dumps([record.model_dump() for record in records], indent=1, allow_nan=False)
+            self.out.write_text(text + "\n", encoding="utf-8")
+            print(f"\nrecords: {self.out}")
+        return 1 if any(record.status == "failed" for record in records) else 0
+
+
 Command = (
     Annotated[Run, subcommand("run")]
     | Annotated[Report, subcommand("report")]
@@ -269,6 +310,7 @@ Command = (
     | Annotated[List, subcommand("list")]
     | Annotated[Collect, subcommand("collect")]
     | Annotated[Import, subcommand("import")]
+    | Annotated[Estimate, subcommand("estimate")]
 )
 
 

@@ -7,7 +7,7 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -117,7 +117,7 @@ def run_job(job: Job, store: Store, provenance: Provenance, events: Path = Path(
     with one_thread():
         for cell in job.cells:
             announce(events, what="cell", label=job.label(cell.policy))
-            record, replicates = _attempt(judge, cell)
+            record, replicates = attempt(judge, cell, functools.partial(material.policy, *block, cell.policy))
             _add_truth(record, task)
             record.provenance = provenance
             store.save(record, replicates)
@@ -175,12 +175,16 @@ class Judge:
         self.fit_peak_mb = peak_mb()
 
 
-def _attempt(judge: Judge, cell: Cell) -> tuple[Record, np.ndarray | None]:
-    """The cell boundary: whatever happens inside becomes a record."""
+def attempt(judge: Judge, cell: Cell, load: Callable[[], Policy]) -> tuple[Record, np.ndarray | None]:
+    """The cell boundary: whatever happens inside, loading the policy included, becomes a record.
+
+    Returns:
+        The record and (B,) bootstrap values; None unless it is done.
+    """
     record = Record(cell=cell, spec=judge.spec, status="done", family=judge.estimator.family)
     replicates = None
     try:
-        policy = material.policy(*judge.block, cell.policy)
+        policy = load()
         judge.prepare(policy)
         reset_peak()
         begun = time.perf_counter()

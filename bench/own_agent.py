@@ -1,0 +1,182 @@
+"""One's own agent, judged from one's own log: every estimator that can, side by side, without a task to register."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from bench.cells import Cell, Record
+from bench.data import LoggedDataset
+from bench.errors import BenchError
+from bench.estimator import Estimator
+from bench.executors import one_thread
+from bench.material import SharedScores
+from bench.plan import chosen_estimators, profile_estimators
+from bench.policy import Policy
+from bench.runner import Judge, attempt
+from bench.tables import DASH, number, table
+
+if TYPE_CHECKING:
+    from bench.agents.chat import ChatFormat
+
+CHECKED = 2
+"""Episodes that an agent must score sensibly before anything is computed."""
+FEW = 10.0
+"""Effective episodes below which an estimate by weighting rests on next to nothing."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """Where an agent comes from.
+
+    Attributes:
+        source: `FILE.py:NAME`, a `Policy` in a Python file or a function without arguments that makes one; or a Hugging
+            Face chat model, by folder or by name on the hub.
+        temperature: of a chat model.
+        chat: JSON file with the fields of `bench.agents.chat.ChatFormat`, for a chat model; None for its defaults.
+    """
+
+    source: str
+    temperature: float = 1.0
+    chat: Path | None = None
+
+    def load(self) -> Policy:
+        """The agent.
+
+        Raises:
+            BenchError: there is none.
+        """
+        path, colon, name = self.source.rpartition(":")
+        if colon and path.endswith(".py"):
+            if self.temperature != 1.0 or self.chat is not None:
+                raise BenchError(f"{self.source}: a policy of your own decides temperature and format itself.")
+            return _from_file(Path(path), name)
+        from bench.agents.chat import ChatFormat, chat_policy
+
+        form = ChatFormat() if self.chat is None else _chat_format(self.chat, ChatFormat)
+        return chat_policy(Path(self.source).name, self.source, form, self.temperature)
+
+
+def judge_agent(
+    policy: Policy, data: LoggedDataset, log: str, specs: Sequence[str] = (), seed: int = 0
+) -> list[Record]:
+    """Estimates of one policy's value by many estimators, from all of a log.
+
+    Args:
+        log: a name for it, for the records.
+        specs: estimators as on the command line; none: all that do not train for many minutes.
+        seed: of everything random.
+
+    Returns:
+        A record per estimator: done, unsupported with a reason, or failed with a traceback.
+
+    Raises:
+        BenchError: the policy does not do what a `Policy` must.
+    """
+    check_agent(policy, data)
+    shared = SharedScores(policy, data)
+    estimators = chosen_estimators(specs or profile_estimators("quick"))
+    records = []
+    with one_thread(), tqdm(estimators.items(), unit="estimator", disable=None) as bar:
+        for spec, estimator in bar:
+            bar.set_description(spec)
+            records.append(_judged(shared, data, log, spec, estimator, seed))
+    return records
+
+
+def check_agent(policy: Policy, data: LoggedDataset) -> None:
+    """Asks the agent about the first episodes.
+
+    Raises:
+        BenchError: it lacks a method, or its answers have the wrong shape or are no log-probabilities.
+    """
+    if not isinstance(policy, Policy):
+        missing = [name for name in ("name", "log_prob_episodes", "next_actions", "start") if not hasattr(policy, name)]
+        raise BenchError(f"{type(policy).__name__} is no policy: it lacks {', '.join(missing)} (see bench/policy.py).")
+    if not data.has_propensities:
+        return  # nothing will ask for probabilities, and not every agent knows them
+    first = data.trajectories[:CHECKED]
+    for trajectory, values in zip(first, policy.log_prob_episodes(first), strict=True):
+        values = np.asarray(values, dtype=float)
+        where = f"policy {policy.name!r}, episode {trajectory.id!r}"
+        if values.shape != (len(trajectory),):
+            raise BenchError(f"{where}: log-probabilities of shape {values.shape} for {len(trajectory)} steps.")
+        if np.isnan(values).any() or (values > 1e-6).any():
+            raise BenchError(f"{where}: {values} are no log-probabilities: each must be at most 0, and none NaN.")
+
+
+def as_table(records: Sequence[Record], data: LoggedDataset) -> str:
+    """The estimates, the log's own mean first, and what limits them."""
+    returns = data.columns.returns(data.gamma)
+    rows = []
+    for record in sorted(records, key=lambda r: (r.status != "done", r.family)):
+        ess = record.diagnostics.get("ess")
+        shown = number(record.value) if record.status == "done" else DASH
+        effective = DASH if ess is None else f"{ess:.1f}"
+        rows.append([f"`{record.spec}`", record.family, shown, _interval(record), effective, _remark(record)])
+    header = ["estimator", "family", "estimate", "95 % interval", "effective episodes", "remark"]
+    head = f"{len(data)} episodes of {', '.join(data.loggers)}; their own mean return is {returns.mean():.4g}."
+    return f"{head}\n\n{table(header, rows)}"
+
+
+def _judged(policy: SharedScores, data: LoggedDataset, log: str, spec: str, estimator: Estimator, seed: int) -> Record:
+    block = (data.task, log, len(data), seed)
+    cell = Cell(
+        task=data.task,
+        log=log,
+        data=data.fingerprint,
+        policy=policy.name,
+        estimator=estimator.name,
+        version=estimator.version,
+        params=estimator.params(),
+        n_trajectories=len(data),
+        seed=seed,
+    )
+    record, _ = attempt(Judge(estimator, data, block, spec), cell, lambda: policy)
+    return record
+
+
+def _interval(record: Record) -> str:
+    if record.ci_low is None or record.interval != "sampling":
+        return DASH
+    return f"[{number(record.ci_low)}, {number(record.ci_high)}]"
+
+
+def _remark(record: Record) -> str:
+    if record.status == "failed":
+        return f"failed: {record.reason.strip().splitlines()[-1]}"
+    if record.status == "unsupported":
+        return f"declined: {record.reason}"
+    ess = record.diagnostics.get("ess")
+    few = "next to no overlap between log and agent" if ess is not None and ess < FEW else ""
+    return "; ".join(filter(None, (few, record.note)))
+
+
+def _from_file(path: Path, name: str) -> Policy:
+    if not path.is_file():
+        raise BenchError(f"{path}: there is no such file.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # what it defines can then be pickled
+    sys.path.insert(0, str(path.parent.resolve()))
+    spec.loader.exec_module(module)
+    if not hasattr(module, name):
+        raise BenchError(f"{path}: defines no {name!r}.")
+    found: Any = getattr(module, name)
+    return found if isinstance(found, Policy) and not isinstance(found, type) else found()
+
+
+def _chat_format(path: Path, form: type[ChatFormat]) -> ChatFormat:
+    try:
+        return form(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        known = ", ".join(form.__dataclass_fields__)
+        raise BenchError(f"{path}: not a JSON object with fields among {known}: {error}") from error
