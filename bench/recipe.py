@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -70,3 +71,43 @@ class Recipe(ABC):
     def targets(self) -> tuple[PolicyCard, ...]:
         """Every policy to be evaluated."""
         return tuple(card for card in self.policies if card.name not in self.loggers)
+
+
+def checkpoint(mix: str, percent: int, temperature: float = 1.0) -> PolicyCard:
+    """An agent of a training mix after a share of its training."""
+    sampler = "" if temperature == 1.0 else f"-t{round(100 * temperature):03d}"
+    words = f"mix {mix}, {percent} % of the training, temperature {temperature:g}"
+    return PolicyCard(f"{mix}-{percent:03d}{sampler}", words, f"{mix}-{percent:03d}", temperature)
+
+
+def exploring(epsilon: float) -> PolicyCard:
+    """The fully trained agent of mix a, mixed with uniform exploration."""
+    words = f"mix a, fully trained, each action uniform over plausible ones with probability {epsilon:g}"
+    return PolicyCard(f"a-100-eps{round(100 * epsilon):03d}", words, "a-100", epsilon=epsilon, epsilon_sweep=True)
+
+
+ROSTER = (
+    # loggers
+    checkpoint("a", 35),
+    checkpoint("b", 50),
+    checkpoint("a", 70),
+    checkpoint("b", 100, 0.4),
+    # targets, from weak to strong within a mix
+    checkpoint("a", 10),
+    checkpoint("a", 50),
+    checkpoint("a", 100),
+    checkpoint("a", 100, 0.4),
+    checkpoint("b", 10),
+    checkpoint("b", 20),
+    checkpoint("b", 70),
+    checkpoint("b", 100),
+    *map(exploring, (0.25, 0.5, 0.75, 1.0)),
+)
+"""The agents of every task: two training mixes, checkpoints from weak to strong, temperatures, an epsilon sweep."""
+LOGS = {"pooled": ("a-035", "b-050", "a-070"), "far": ("b-100-t040",)}
+"""Who logs: three agents in the middle of the range; one that is far from most others."""
+
+
+def listed_instances(path: Path) -> tuple[str, ...]:
+    """The evaluation list of an `instances.json`."""
+    return tuple(one["id"] for one in json.loads(path.read_text(encoding="utf-8"))["instances"])
