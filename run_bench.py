@@ -35,7 +35,8 @@ class _Grid:
     log: Many = ()
     """A log; default: as the profile says. See `list tasks`."""
     profile: Literal["quick", "published"] = "quick"
-    """quick: 300 episodes, one seed, four targets per task. published: the grid behind the published leaderboard."""
+    """quick: 300 episodes of the pooled log, one seed, four targets per task. published: the grid behind the
+    published leaderboard."""
     n: int | None = None
     """Episodes per block of the log; default: as the profile says."""
     seed: UseAppendAction[tuple[int, ...]] = ()

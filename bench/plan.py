@@ -41,7 +41,7 @@ class Profile:
 
 
 PROFILES: dict[ProfileName, Profile] = {
-    "quick": Profile({"pooled": (Block(300, (0,)),), "far": (Block(300, (0,)),)}, targets=4),
+    "quick": Profile({"pooled": (Block(300, (0,)),)}, targets=4),
     "published": Profile(
         {
             "pooled": (Block(1000, (0, 1, 2)), Block(300, (0, 1, 2), curve=True), Block(100, (0, 1, 2), curve=True)),

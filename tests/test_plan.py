@@ -22,9 +22,9 @@ def cells(jobs):
     return [cell for job in jobs for cell in job.cells]
 
 
-def test_quick_is_one_seed_of_300_episodes_on_both_logs(house):
+def test_quick_is_one_seed_of_300_episodes_of_the_pooled_log(house):
     jobs = plan(Selection())
-    assert {(j.log, j.n, j.seed) for j in jobs} == {("pooled", 300, 0), ("far", 300, 0)}
+    assert {(j.log, j.n, j.seed) for j in jobs} == {("pooled", 300, 0)}
     assert {j.spec for j in jobs} == {"weighted", "weighted[scale=0.5]", "costly"}
 
 
