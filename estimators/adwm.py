@@ -46,6 +46,7 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     sampler_steps: int = 8
     """Steps of the reverse diffusion; each but the last calls the denoiser twice."""
 
+    version: ClassVar[int] = 3
     family: ClassVar[Family] = "diffusion world model"
     variants: ClassVar[tuple[str, ...]] = ("", "eta=0.0,omega=1.0", "eta=0.0,omega=1.0,reads=text")
     known_failures: ClassVar[dict[str, str]] = {
