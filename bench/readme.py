@@ -1,8 +1,8 @@
 """Keeps the numbers of a README current: text between markers is replaced by tables and figure links.
 
 Markers are comments, invisible on the page: what stands between `<!-- generated:NAME -->` and `<!-- end:NAME -->`
-belongs to the generator. Names: `leaderboard` (averages over tasks and logs), `tasks` (a table per task and log),
-`figures`, `task:<name>` (tables and figures of one task), `figure:<name>` (one figure), `facts` (what the cells are).
+belongs to the generator. Names: `leaderboard` (averages over tasks and logs), `matrix` (every estimator on every task and
+log), `tasks` (a table per task and log), `figures`, `task:<name>` (tables and figures of one task), `figure:<name>` (one figure), `facts` (what the cells are).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.leaderboard import without_sweep
 from bench.overall import ALL, overall, ranked_boards
 from bench.report import FOLDER, LEGEND, board_facts, boards_named, left_out
 from bench.scoring import Scores, Standing, score
-from bench.tables import CONSTANT, DASH, cells, named, number, overall_table, percent, table, with_interval
+from bench.tables import CONSTANT, DASH, cells, matrix_table, named, number, overall_table, percent, table, with_interval
 
 _BLOCK = re.compile(r"(<!-- generated:([\w:.-]+) -->\n)(.*?)(<!-- end:\2 -->)", re.S)
 _MARKER = re.compile(r"<!-- (?:generated|end):[\w:.-]+ -->")
@@ -80,6 +80,7 @@ def _sections(scores: Scores, figures: Mapping[str, str]) -> dict[str, str]:
     found |= {f"figure:{name}": f"![{name.replace('_', ' ')}]({address})" for name, address in figures.items()}
     shown = ["overview", *(f"error_{task}" for task in scores.tasks), *(f"ranking_{task}" for task in scores.tasks)]
     found["figures"] = "\n\n".join(found[f"figure:{name}"] for name in shown if name in figures)
+    found["matrix"] = f"MAE / range of true values (Spearman).\n\n{matrix_table(scores.main)}"
     boards = {task: [s for s in scores.main if s.board.task == task] for task in scores.tasks}
     found["tasks"] = "\n\n".join(part for task in scores.tasks for s in boards[task] for part in _board(s, "### "))
     for task in scores.tasks:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+import numpy as np
 from tabulate import tabulate
 
 from bench.inference import Measured, constant_seeds
@@ -204,6 +205,37 @@ def _average(row: Overall, name: str, interval: bool = True) -> str:
         return DASH
     text = with_interval(average) if interval else number(average.value)
     return text + (f" ({average.undefined} {CONSTANT})" if average.undefined else "")
+
+
+def matrix_table(standings: Sequence[Standing]) -> str:
+    """Every estimator against every board: error over range, and rank correlation. Rows with an estimate on every board
+    come first, by mean error; the least error of each board is bold."""
+    errors = {spec: [_relative_error(s, spec) for s in standings] for s in standings for spec in s.table}
+    least = [min((row[k] for row in errors.values() if row[k] is not None), default=None) for k in range(len(standings))]
+
+    def place(spec: str) -> tuple[int, float, str]:
+        known = [x for x in errors[spec] if x is not None]
+        return len(standings) - len(known), float(np.mean(known)) if known else 0.0, spec
+
+    def cell(spec: str, k: int) -> str:
+        value, standing = errors[spec][k], standings[k]
+        if value is None:
+            return DASH
+        shown = f"**{value:.2f}**" if value == least[k] else f"{value:.2f}"
+        rank = standing.table[spec]["spearman"].value
+        correlation = DASH if rank is None else f"{rank:.2f}"
+        return f"{shown} ({correlation})" + ("" if standing.complete(spec) else f" {PARTIAL}")
+
+    header = ["estimator", *(f"{s.board.task} / {s.board.log}" for s in standings)]
+    rows = [[f"`{spec}`", *(cell(spec, k) for k in range(len(standings)))] for spec in sorted(errors, key=place)]
+    return table(header, rows)
+
+
+def _relative_error(standing: Standing, spec: str) -> float | None:
+    if spec not in standing.table or standing.board.span == 0:
+        return None
+    mae = standing.table[spec]["mae"].value
+    return None if mae is None else mae / standing.board.span
 
 
 def size_table(standings: Sequence[Standing]) -> str:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.board import boards
@@ -21,6 +22,7 @@ from bench.readme import update_readme
 from bench.report import leaderboard_text, write_report
 from bench.scoring import Scores, score
 from bench.store import Store
+from bench.tables import matrix_table
 from tests.house import ROOT
 from tests.synthetic_results import MAKERS, write_results
 
@@ -210,6 +212,16 @@ def test_a_wrong_marker_is_an_error_and_changes_nothing(results, report, text, e
     with pytest.raises(error):
         update_readme(readme, results)
     assert readme.read_text(encoding="utf-8") == text
+
+
+def test_the_matrix_holds_every_estimator_and_marks_the_best_of_each_board(results, report):
+    scores = score(results, n_draws=0)
+    lines = matrix_table(scores.main).splitlines()
+    assert len(lines) == 2 + len(SPECS)
+    for k, standing in enumerate(scores.main, start=2):
+        best = min(SPECS, key=lambda spec: standing.table[spec]["mae"].value or np.inf)
+        bold = [line for line in lines[2:] if "**" in line.split("|")[k]]
+        assert len(bold) == 1 and f"`{best}`" in bold[0]
 
 
 def test_an_empty_folder_says_what_to_do(tmp_path):
