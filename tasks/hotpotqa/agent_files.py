@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from bench.formats.building import LogBuilder
 from bench.formats.files import Member, heads, members
+from bench.formats.loggers import loggers_by_file
 
 Fits = Callable[[bytes], bool]
-_IN_ARCHIVE = re.compile(r"^.*\.(?:tar(?:\.\w+)?|tgz):")
 
 
 @dataclass(frozen=True)
@@ -41,13 +40,3 @@ class AgentFiles:
 def json_with(first: bytes, *keys: bytes) -> Fits:
     """Whether a file begins with this character, white space apart, and soon holds all of these keys."""
     return lambda head: head.lstrip()[:1] == first and all(b'"%b"' % key in head for key in keys)
-
-
-def loggers_by_file(names: list[str]) -> dict[str, str]:
-    """A name of the agent behind each file: the path below what all of them share, without its suffix."""
-    paths = {name: PurePosixPath(Path(_IN_ARCHIVE.sub("", name.removesuffix(".gz"))).as_posix()) for name in names}
-    folders = [path.parent.parts for path in paths.values()]
-    shared = 0
-    while folders and all(len(f) > shared and f[shared] == folders[0][shared] for f in folders):
-        shared += 1
-    return {name: str(PurePosixPath(*path.parts[shared:]).with_suffix("")) for name, path in paths.items()}
