@@ -21,8 +21,10 @@ from tasks.hotpotqa.experts import Act, Mix, after_miss, noise_event, plan, rend
 from tasks.hotpotqa.generator import generate as generate_questions
 from tasks.hotpotqa.questions import Question
 
+ENCYCLOPEDIAS = 6
+"""Worlds behind the demonstrations: copying names is learned from many different ones."""
 QUESTIONS = 4_000
-"""Train questions that are demonstrated."""
+"""Train questions that are demonstrated, per encyclopedia."""
 REPLAYS = 2
 """Demonstrations tried per question."""
 NOISE = {"a": 0.15, "b": 0.25}
@@ -88,12 +90,12 @@ def generate(out: Path, mix: Mix, seed: int = 0, questions: Sequence[Question] |
         out: the folder.
         mix: whose habits.
         seed: of questions and noise.
-        questions: to demonstrate; by default `QUESTIONS` generated train questions.
+        questions: to demonstrate; by default `QUESTIONS` generated train questions from each of `ENCYCLOPEDIAS` worlds.
 
     Returns:
         The file.
     """
-    asked = generate_questions("train", QUESTIONS, seed) if questions is None else questions
+    asked = _train_questions(seed) if questions is None else questions
     env = WikipediaEnvironment(asked)
     target, kept = out / f"demos-{mix}.jsonl", 0
     with atomic(target) as part, part.open("w", encoding="utf-8") as file:
@@ -105,6 +107,12 @@ def generate(out: Path, mix: Mix, seed: int = 0, questions: Sequence[Question] |
                     file.write(json.dumps({**demo, "replay": number}, ensure_ascii=False) + "\n")
     print(f"mix {mix}: kept {kept} of {len(asked) * REPLAYS} demonstrations")
     return target
+
+
+def _train_questions(seed: int) -> tuple[Question, ...]:
+    """The default questions; different seeds share no encyclopedia."""
+    worlds = range(seed * ENCYCLOPEDIAS, (seed + 1) * ENCYCLOPEDIAS)
+    return tuple(question for world in worlds for question in generate_questions("train", QUESTIONS, world))
 
 
 def main() -> None:
