@@ -10,6 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench import registry
+from bench.agents.cloning import CloningConfig, Demonstration, clone
 from bench.agents.language_model import LanguageModel, sampling_log_probs
 from bench.agents.lm_policy import LMPolicy
 from bench.agents.transcript import Transcript, train_tokenizer
@@ -133,17 +134,40 @@ def test_opened_sees_through_wrappers_and_takes_nothing_for_granted(lm):
     assert opened(registry.task("toy_chain").policy("same")) is None
 
 
-def test_distilling_brings_soft_tokens_closer_to_words_than_mean_embeddings(lm):
-    data = LoggedDataset("t", ("unknown",), 1.0, 9, tuple(episodes(lm, 60)))
+COLORS = ("red", "blue", "green", "black", "white", "pink")
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A trained agent that opens the box whose color it reads, and such episodes."""
+    rng = np.random.default_rng(0)
+    logged = []
+    for i in range(120):
+        seen = rng.choice(COLORS, size=3)
+        steps = tuple(Step(f"There is a {c} box.", f"open the {c} box", 0.0) for c in seen)
+        logged.append(Trajectory(str(i), "x", "open boxes", steps, "Done."))
+    texts = [text for t in logged for step in t.steps for text in (t.goal, step.observation, step.action)]
+    transcript = Transcript(train_tokenizer(texts, 320), max_observation_tokens=12)
+    size = dict(hidden=32, layers=2, heads=2, feed_forward=64)
+    schedule = dict(epochs=30, batch_tokens=512, learning_rate=1e-2, checkpoints=(1.0,))
+    config = CloningConfig(**size, **schedule, initializer_range=32**-0.5)
+    out = tmp_path_factory.mktemp("reader")
+    clone([Demonstration(t, (True,) * 3) for t in logged], transcript, config, 0, out, "reader")
+    return LanguageModel.load(out / "reader-100", transcript), logged
+
+
+def test_a_distilled_adapter_tells_a_reading_agent_what_it_would_have_read(reader):
+    lm, logged = reader
+    assert np.exp(np.concatenate(LMPolicy("p", lm).log_prob_episodes(logged))).min() > 0.9  # it reads
+    data = LoggedDataset("t", ("unknown",), 1.0, 3, tuple(logged))
     fit = train_world(data, "tiny", Training(updates=2, encoder_updates=30), True, True, np.random.default_rng(0))
-    linear, trained = (
-        train_adapter(fit, data, WhiteBox(lm), AdapterTraining(updates=200, held_out=0.3, kind=kind), np.random.default_rng(0))
-        for kind in ("linear", "trained")
-    )
-    assert trained.facts["kl"] < 0.95 * linear.facts["kl"]
-    assert 0 <= linear.facts["agreement"] <= trained.facts["agreement"] <= 1
-    again = train_adapter(fit, data, WhiteBox(lm), AdapterTraining(updates=200, held_out=0.3), np.random.default_rng(0))
+    settings = AdapterTraining(updates=200, held_out=0.3)
+    trained = train_adapter(fit, data, WhiteBox(lm), settings, np.random.default_rng(0))
+    assert trained.facts["agreement"] > 0.8  # whoever cannot read is right once in six
+    again = train_adapter(fit, data, WhiteBox(lm), settings, np.random.default_rng(0))
     assert torch.equal(again.model.rest[0].weight, trained.model.rest[0].weight)
+    linear = train_adapter(fit, data, WhiteBox(lm), replace(settings, kind="linear"), np.random.default_rng(0))
+    assert trained.facts["kl"] < linear.facts["kl"]
 
 
 @pytest.mark.parametrize("spec", ["adwm", "adwm[behavior=1.0]", "adwm[eta=0.0,omega=1.0]", "adwm[adapter=linear,eta=0.0]"])
