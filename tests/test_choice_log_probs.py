@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from bench.agents.choices import ChoiceScorer, choice_log_probs
 from bench.agents.language_model import KeyValueBatch, LanguageModel
 from bench.agents.lm_policy import LMPolicy
 from bench.agents.transcript import Transcript, train_tokenizer
 from bench.conformance.specimens import Writer
 from bench.policy import Context, log_prob
-from bench.agents.choices import choice_log_probs
 
 TEXTS = ["go to the kitchen", "open the red door", "You see a table, a lamp and 3 apples.", "focus on the lamp"]
 CONTEXTS = [
@@ -74,3 +74,31 @@ def test_any_policy_can_be_asked():
 
 def test_the_empty_action_is_never_taken(lm):
     assert choice_log_probs(LMPolicy("p", lm), CONTEXTS[:1], [[""]])[0].tolist() == [-np.inf]
+
+
+def longer(context: Context, action: str, observation: str) -> Context:
+    return Context(context.goal, (*context.history, (context.observation, action)), observation)
+
+
+def test_what_was_read_is_not_read_again(lm, monkeypatch):
+    read, original = [], KeyValueBatch.read
+    monkeypatch.setattr(KeyValueBatch, "read", lambda self, chunks: (read.extend(chunks), original(self, chunks))[1])
+    policy, right = LMPolicy("p", lm), LMPolicy("q", lm)
+    scorer = ChoiceScorer(policy)
+    drafts = [longer(c, "go", "A lamp.") for c in CONTEXTS]
+    later = [longer(longer(CONTEXTS[k], "a", "You see a lamp."), "go", "nothing") for k in (2, 0, 2)]
+    for contexts in (CONTEXTS, drafts, [longer(c, "go", "nothing") for c in drafts[:2]], later):
+        found = scorer.log_probs(contexts, CHOICES[: len(contexts)])
+        for values, context, texts in zip(found, contexts, CHOICES, strict=False):
+            assert values == pytest.approx(log_prob(right, [context] * len(texts), texts), abs=1e-4)
+    whole = sum(len(lm.transcript.encode(o)) for c in CONTEXTS for o, _ in c.history)
+    assert len(read) == 3 + 3 + 2 + 3
+    assert all(len(chunk) <= 2 * (12 + 2 + 25) for chunk in read[3:]) and sum(map(len, read[:3])) > whole
+
+
+def test_contexts_that_continue_nothing_are_read_from_the_beginning(lm):
+    scorer, policy = ChoiceScorer(LMPolicy("p", lm)), LMPolicy("q", lm)
+    scorer.log_probs(CONTEXTS[:1], CHOICES[:1])
+    mixed = [longer(CONTEXTS[0], "go", "A lamp."), CONTEXTS[1], CONTEXTS[0]]
+    for values, context in zip(scorer.log_probs(mixed, [["go", "a"]] * 3), mixed, strict=True):
+        assert values == pytest.approx(log_prob(policy, [context] * 2, ["go", "a"]), abs=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -30,52 +31,98 @@ def choice_log_probs(policy: Policy, contexts: Sequence[Context], choices: Seque
     Returns:
         For each context one (K_i,) array; -inf where the policy never takes the action.
     """
-    inner = opened(policy)
-    if isinstance(inner, LMPolicy):
-        return _of_language_model(inner, contexts, choices)
-    flat = [(context, text) for context, texts in zip(contexts, choices, strict=True) for text in texts]
-    found = log_prob(policy, [context for context, _ in flat], [text for _, text in flat])
-    return np.split(found, np.cumsum([len(texts) for texts in choices])[:-1])
+    return ChoiceScorer(policy).log_probs(contexts, choices)
 
 
-def _of_language_model(
-    policy: LMPolicy, contexts: Sequence[Context], choices: Sequence[Sequence[str]]
-) -> list[np.ndarray]:
-    transcript = policy.lm.transcript
-    tokens = [[transcript.action(text) for text in texts] for texts in choices]
-    written = _written(policy.lm, policy.temperature, [_prompt(transcript, c) for c in contexts], tokens)
-    if policy.epsilon == 0:
-        return written
-    rest = math.log1p(-policy.epsilon) if policy.epsilon < 1 else -math.inf
-    mixed = []
-    for context, texts, ids, values in zip(contexts, choices, tokens, written, strict=True):
-        seen = [observation for observation, _ in context.history] + [context.observation]
-        uniform = [policy.uniform_log_prob(context.goal, seen, text, x) for text, x in zip(texts, ids, strict=True)]
-        mixed.append(np.logaddexp(rest + values, math.log(policy.epsilon) + np.array(uniform)))
-    return mixed
+class ChoiceScorer:
+    """`choice_log_probs` for contexts that grow from call to call: of a transcript whose beginning was read by the last
+    call, or by the last one that was no continuation of another, only the rest is read."""
+
+    def __init__(self, policy: Policy):
+        self.policy, inner = policy, opened(policy)
+        self._agent = inner if isinstance(inner, LMPolicy) else None
+        self._last: list[_Read] = []
+        self._anchor: list[_Read] = []
+
+    def log_probs(self, contexts: Sequence[Context], choices: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """See `choice_log_probs`."""
+        if self._agent is not None:
+            return self._of_language_model(self._agent, contexts, choices)
+        flat = [(context, text) for context, texts in zip(contexts, choices, strict=True) for text in texts]
+        found = log_prob(self.policy, [context for context, _ in flat], [text for _, text in flat])
+        return np.split(found, np.cumsum([len(texts) for texts in choices])[:-1])
+
+    def _of_language_model(
+        self, policy: LMPolicy, contexts: Sequence[Context], choices: Sequence[Sequence[str]]
+    ) -> list[np.ndarray]:
+        transcript = policy.lm.transcript
+        tokens = [[transcript.action(text) for text in texts] for texts in choices]
+        written: list[np.ndarray] = [np.zeros(0)] * len(contexts)
+        for read in self._positioned(policy.lm, [_prompt(transcript, c) for c in contexts]):
+            mine = _continuations(read.batch, [tokens[i] for i in read.owners], policy.temperature)
+            for i, values in zip(read.owners, mine, strict=True):
+                written[i] = values
+        if policy.epsilon == 0:
+            return written
+        rest = math.log1p(-policy.epsilon) if policy.epsilon < 1 else -math.inf
+        mixed = []
+        for context, texts, ids, values in zip(contexts, choices, tokens, written, strict=True):
+            seen = [observation for observation, _ in context.history] + [context.observation]
+            uniform = [policy.uniform_log_prob(context.goal, seen, text, x) for text, x in zip(texts, ids, strict=True)]
+            mixed.append(np.logaddexp(rest + values, math.log(policy.epsilon) + np.array(uniform)))
+        return mixed
+
+    def _positioned(self, lm: LanguageModel, prompts: Sequence[Tokens]) -> list[_Read]:
+        """Every prompt, read to its end."""
+        found, going_on = [], False
+        begun = {prompt: (read, row) for read in (*self._anchor, *self._last) for row, prompt in enumerate(read.prompts)}
+        lengths = sorted({len(prompt) for prompt in begun}, reverse=True)
+        groups: dict[int, list[tuple[int, int]]] = {}
+        fresh = []
+        for i, prompt in enumerate(prompts):
+            known = next((begun[prompt[:n]] for n in lengths if n < len(prompt) and prompt[:n] in begun), None)
+            if known is None:
+                fresh.append(i)
+            else:
+                groups.setdefault(id(known[0]), []).append((i, known[1]))
+        for read in {id(r): r for r in (*self._anchor, *self._last)}.values():
+            if rows := groups.get(id(read)):
+                owners, places = map(list, zip(*rows, strict=True))
+                batch = read.batch.copied(places)
+                batch.read([prompts[i][len(read.prompts[k]) :] for i, k in rows])
+                found.append(_Read(batch, [prompts[i] for i in owners], owners))
+                going_on = going_on or read in self._last
+        found += _from_scratch(lm, prompts, fresh)
+        self._last, self._anchor = found, self._anchor if going_on else found
+        return found
 
 
-def _prompt(transcript: Transcript, context: Context) -> list[int]:
+@dataclass(eq=False)
+class _Read:
+    """Prompts that were read together, and which of those asked for each is."""
+
+    batch: KeyValueBatch
+    prompts: list[Tokens]
+    owners: list[int]
+
+
+def _prompt(transcript: Transcript, context: Context) -> Tokens:
     """The transcript up to the point where the agent writes."""
     ids = list(transcript.opening(context.goal))
     for observation, action in context.history:
         ids += [*transcript.turn(observation), *transcript.closed(transcript.action(action))]
-    return ids + list(transcript.turn(context.observation))
+    return (*ids, *transcript.turn(context.observation))
 
 
-def _written(
-    lm: LanguageModel, temperature: float, prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Tokens]]
-) -> list[np.ndarray]:
-    """Log-probabilities of writing each choice after its prompt."""
-    order, out = sorted(range(len(prompts)), key=lambda i: len(prompts[i])), [np.zeros(0)] * len(prompts)
+def _from_scratch(lm: LanguageModel, prompts: Sequence[Tokens], wanted: Sequence[int]) -> list[_Read]:
+    found, order = [], sorted(wanted, key=lambda i: len(prompts[i]))
     while order:
         most = max(1, _BATCH_TOKENS // len(prompts[order[-1]]))
         rows = [order.pop() for _ in range(min(len(order), most))]
         batch = KeyValueBatch(lm, len(rows))
         batch.read([prompts[i] for i in rows])
-        for i, values in zip(rows, _continuations(batch, [choices[i] for i in rows], temperature), strict=True):
-            out[i] = values
-    return out
+        found.append(_Read(batch, [prompts[i] for i in rows], rows))
+    return found
 
 
 @torch.inference_mode()

@@ -244,9 +244,14 @@ class KeyValueBatch:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drops all other rows."""
-        index = torch.tensor(rows, dtype=torch.long)
-        self.valid, self.length, self.hidden = self.valid[index], self.length[index], self.hidden[index]
-        self.cache = selected_rows(self.cache, index)
+        self.__dict__.update(self.copied(rows).__dict__)
+
+    def copied(self, rows: Sequence[int]) -> KeyValueBatch:
+        """A batch of its own that goes on from some rows, each as often as it is named."""
+        index, other = torch.tensor(rows, dtype=torch.long), KeyValueBatch(self.lm, len(rows))
+        other.valid, other.length, other.hidden = self.valid[index], self.length[index], self.hidden[index]
+        other.cache = selected_rows(self.cache, index)
+        return other
 
     def _crop(self, columns: int) -> None:
         for layer in self.cache.layers:

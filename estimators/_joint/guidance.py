@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.agents.choices import choice_log_probs
+from bench.agents.choices import ChoiceScorer
 from bench.policy import Context, Policy
 from estimators._joint.candidates import Shortlist
+
 
 @dataclass(frozen=True)
 class GuidanceScales:
@@ -76,7 +77,7 @@ class Judge:
     """Asks the policy for log-probabilities, each (context, action) once, and counts."""
 
     def __init__(self, policy: Policy):
-        self.policy = policy
+        self._scorer = ChoiceScorer(policy)
         self._known: dict[tuple[Context, str], float] = {}
         self.contexts, self.mass = 0, 0.0
 
@@ -94,9 +95,8 @@ class Judge:
                     new.setdefault(context, {})[text] = None
         if new:
             choices = [list(wanted) for wanted in new.values()]
-            for context, wanted, found in zip(
-                new, choices, choice_log_probs(self.policy, list(new), choices), strict=True
-            ):
+            scored = self._scorer.log_probs(list(new), choices)
+            for context, wanted, found in zip(new, choices, scored, strict=True):
                 self._known |= {(context, text): x for text, x in zip(wanted, found.tolist(), strict=True)}
         rows = [
             [-math.inf if a is None else self._known[c, a] for a in row] for c, row in zip(contexts, texts, strict=True)

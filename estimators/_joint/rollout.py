@@ -16,7 +16,7 @@ from estimators._joint.guidance import GuidanceScales, Judge, Scores
 from estimators._joint.training import WindowFit
 from estimators._joint.windows import Reader
 from estimators._world.bank import Bank, as_generator, pairs
-from estimators._world.rollout import Simulation
+from estimators._world.rollout import Episode, Simulation, parts, simulation
 from estimators._world.sampler import ArcSampler
 from estimators._world.training import Fit
 from estimators._world.world import Start
@@ -109,16 +109,21 @@ class WindowSimulator:
 
     @torch.no_grad()
     def play(self, policy: Policy, starts: Sequence[Start], rng: np.random.Generator) -> Simulation:
-        """One episode per start, all in one batch."""
+        """One episode per start."""
         self.generator, self.judge, self.tally = as_generator(rng), Judge(policy), Tally()
-        live, n, t = self._begin(starts), len(starts), 0
-        returns, lengths, ended = np.zeros(n), np.zeros(n, dtype=int), np.zeros(n, dtype=bool)
-        episodes: list[list[tuple[str, str, float]]] = [[] for _ in starts]
+        episodes: list[Episode] = []
+        for part in parts(len(starts)):
+            episodes += self._play(starts[part])
+        return simulation(starts, episodes, self.data.horizon, self.data.gamma, self._diagnostics())
+
+    def _play(self, starts: Sequence[Start]) -> list[Episode]:
+        """Some of the episodes, in lockstep."""
+        live, episodes, t = self._begin(starts), [Episode() for _ in starts], 0
         while live.rows and t < self.data.horizon:
             window = self._sample(live, t)
             reward, over = self.units.reward(window).tolist(), self.units.ended(window).tolist()
             for j in range(min(self.length, self.data.horizon - t)):
-                going = [k for k, row in enumerate(live.rows) if not ended[row]]
+                going = [k for k, row in enumerate(live.rows) if not episodes[row].ended]
                 live, window = live.keep(going), window[going]
                 reward, over = [reward[k] for k in going], [over[k] for k in going]
                 if not going:
@@ -127,23 +132,11 @@ class WindowSimulator:
                 before, gaps = live.shown, self.extend(live, window[:, j], self.bank)
                 self.tally.gaps += gaps.tolist()
                 for k, row in enumerate(live.rows):
-                    episodes[row].append((before[k], live.history[k][-1][1], reward[k][j]))
-                    returns[row] += self.data.gamma ** (t + j) * reward[k][j]
-                    lengths[row] += 1
-                    ended[row] = over[k][j]
-            live = live.keep([k for k, row in enumerate(live.rows) if not ended[row]])
+                    episodes[row].steps.append((before[k], live.history[k][-1][1], reward[k][j]))
+                    episodes[row].ended = over[k][j]
+            live = live.keep([k for k, row in enumerate(live.rows) if not episodes[row].ended])
             t += self.length
-        _, instances = np.unique([s.instance for s in starts], return_inverse=True)
-        return Simulation(
-            instances=instances,
-            returns=returns,
-            lengths=lengths,
-            ended=ended,
-            starts=starts,
-            episodes=episodes,
-            diagnostics=self._diagnostics(),
-            note="",
-        )
+        return episodes
 
     def extend(self, live: Live, row: Tensor, bank: Bank) -> Tensor:
         """Appends one decoded transition, (B, D) standardized, to live episodes; (B,) distances of the actions."""

@@ -56,10 +56,34 @@ def simulate(
         world: newly made; its diagnostics tell of everything it did.
     """
     seeds = rng.integers(2**62, size=len(starts)).tolist()
-    episodes: list[_Episode] = []
-    for first in range(0, len(starts), TOGETHER):
-        part = slice(first, first + TOGETHER)
+    episodes: list[Episode] = []
+    for part in parts(len(starts)):
         episodes += _play(world, policy, starts[part], seeds[part], horizon, rng)
+    return simulation(starts, episodes, horizon, gamma, world.diagnostics(), world.note)
+
+
+@dataclass
+class Episode:
+    """One episode being played: its (observation, action, reward) steps, and whether the model ended it."""
+
+    steps: list[tuple[str, str, float]] = field(default_factory=list)
+    ended: bool = False
+
+
+def parts(n: int) -> list[slice]:
+    """Which of n episodes are played together."""
+    return [slice(first, first + TOGETHER) for first in range(0, n, TOGETHER)]
+
+
+def simulation(
+    starts: Sequence[Start],
+    episodes: Sequence[Episode],
+    horizon: int,
+    gamma: float,
+    diagnostics: dict[str, float],
+    note: str = "",
+) -> Simulation:
+    """What is known of played episodes."""
     rewards = np.zeros((len(starts), horizon))
     for row, episode in zip(rewards, episodes, strict=True):
         row[: len(episode.steps)] = [reward for _, _, reward in episode.steps]
@@ -71,28 +95,20 @@ def simulate(
         ended=np.array([episode.ended for episode in episodes]),
         starts=starts,
         episodes=[episode.steps for episode in episodes],
-        diagnostics=world.diagnostics(),
-        note=world.note,
+        diagnostics=diagnostics,
+        note=note,
     )
-
-
-@dataclass
-class _Episode:
-    """One episode being played: its (observation, action, reward) steps, and whether the model ended it."""
-
-    steps: list[tuple[str, str, float]] = field(default_factory=list)
-    ended: bool = False
 
 
 def _play(
     world: World, policy: Policy, starts: Sequence[Start], seeds: Sequence[int], horizon: int, rng: np.random.Generator
-) -> list[_Episode]:
+) -> list[Episode]:
     """Some of the episodes, in lockstep."""
     world.reset(starts, rng)
     session = policy.start([s.goal for s in starts], seeds)
     world.meet(session)
     shown: list[Observation | None] = [s.observation for s in starts]
-    episodes = [_Episode() for _ in starts]
+    episodes = [Episode() for _ in starts]
     for _ in range(horizon):
         decisions = session.step(shown)
         answers = world.step([None if d is None else d.action for d in decisions])
