@@ -9,7 +9,7 @@ from bench import registry
 from bench.recorded import RecordedTask, file_hash
 from tasks.hotpotqa.recipe import RECIPE
 
-MEGABYTES = 12
+MEBIBYTES = 12
 
 
 @pytest.fixture(scope="module")
@@ -62,4 +62,4 @@ def test_files_are_those_of_the_manifest_and_small(task):
     files = {str(p.relative_to(task.folder)): p for p in task.folder.rglob("*") if p.is_file()}
     del files["recording.json"]
     assert {name: file_hash(path) for name, path in files.items()} == task.manifest["files"]
-    assert sum(path.stat().st_size for path in files.values()) < MEGABYTES * 1e6
+    assert sum(path.stat().st_size for path in files.values()) < MEBIBYTES * 2**20
