@@ -52,7 +52,7 @@ def test_epsilon_zero_is_the_same_checkpoint_at_the_same_temperature():
         sweep_of([card("half", "a", 0.5), card("other", "b", 0.5)])
 
 
-@pytest.mark.parametrize("name", ["scienceworld", "toy_chain"])
+@pytest.mark.parametrize("name", ["hotpotqa", "scienceworld", "toy_chain"])
 def test_the_recorded_tasks_have_the_sweep_of_the_paper(name):
     sweep = sweep_of(task(name).targets())
     assert sweep is not None
