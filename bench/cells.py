@@ -1,4 +1,5 @@
-"""Identity and content of one result. Identity is hashed into the key; provenance is recorded beside it, never compared."""
+"""Identity and content of one result. Identity is hashed into the key; provenance is recorded beside it, never
+compared."""
 
 from __future__ import annotations
 
@@ -71,7 +72,8 @@ class Record(BaseModel):
     truth_stderr: float | None = None
     truth_episodes: int | None = None
     policy_tags: list[str] = []
-    """What the target belongs to, e.g. "epsilon_sweep" (`PolicyCard.epsilon_sweep`); ranking is also scored without it."""
+    """What the target belongs to, e.g. "epsilon_sweep" (`PolicyCard.epsilon_sweep`); ranking is also scored without
+    it."""
     family: str = "other"
     """`Estimator.family`: decides colors in figures and who counts as classical."""
     diagnostics: dict[str, float | None] = {}

@@ -145,7 +145,9 @@ class LoggedDataset:
         return Columns(
             offsets=np.concatenate([[0], np.cumsum(lengths)]),
             rewards=np.array([s.reward for s in steps], dtype=float),
-            behavior_logp=np.array([np.nan if s.behavior_logp is None else s.behavior_logp for s in steps], dtype=float),
+            behavior_logp=np.array(
+                [np.nan if s.behavior_logp is None else s.behavior_logp for s in steps], dtype=float
+            ),
             instance=codes,
             instances=tuple(str(n) for n in names),
             logger=np.array([order[t.logger] for t in self.trajectories]),

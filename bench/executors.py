@@ -67,7 +67,8 @@ def run_jobs(work: Callable[[J], R], jobs: Sequence[J], backend: Backend, worker
 
 
 def _handed_out(futures: Iterable[Future], patience: float = 2.0) -> None:
-    """Waits until loky's own thread has passed on every job: killing the workers while it holds some, it dies noisily."""
+    """Waits until loky's own thread has passed on every job: killing the workers while it holds some, it dies
+    noisily."""
     end = time.monotonic() + patience
     while time.monotonic() < end and not all(future.running() or future.done() for future in futures):
         time.sleep(0.001)

@@ -1,8 +1,9 @@
 """Keeps the numbers of a README current: text between markers is replaced by tables and figure links.
 
 Markers are comments, invisible on the page: what stands between `<!-- generated:NAME -->` and `<!-- end:NAME -->`
-belongs to the generator. Names: `leaderboard` (averages over tasks and logs), `matrix` (every estimator on every task and
-log), `tasks` (a table per task and log), `figures`, `task:<name>` (tables and figures of one task), `figure:<name>` (one figure), `facts` (what the cells are).
+belongs to the generator. Names: `leaderboard` (averages over tasks and logs), `matrix` (every estimator on every task
+and log), `tasks` (a table per task and log), `figures`, `task:<name>` (tables and figures of one task), `figure:<name>`
+(one figure), `facts` (what the cells are).
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from bench.leaderboard import without_sweep
 from bench.overall import ALL, overall, ranked_boards
 from bench.report import FOLDER, LEGEND, board_facts, boards_named, left_out
 from bench.scoring import Scores, Standing, score
-from bench.tables import CONSTANT, DASH, cells, matrix_table, named, number, overall_table, percent, table, with_interval
+from bench.tables import (
+    CONSTANT,
+    DASH,
+    cells,
+    matrix_table,
+    named,
+    number,
+    overall_table,
+    percent,
+    table,
+    with_interval,
+)
 
 _BLOCK = re.compile(r"(<!-- generated:([\w:.-]+) -->\n)(.*?)(<!-- end:\2 -->)", re.S)
 _MARKER = re.compile(r"<!-- (?:generated|end):[\w:.-]+ -->")

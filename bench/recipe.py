@@ -31,7 +31,8 @@ class Recipe(ABC):
         truth_episodes: on-policy episodes per instance and target.
         next_actions: sampled next actions per logged step and target.
         masked_policy: agent of the masked-observation check.
-        deterministic: answers are a function of instance and actions; what was asked before is remembered, not replayed.
+        deterministic: answers are a function of instance and actions; what was asked before is remembered, not
+            replayed.
     """
 
     task: ClassVar[str]

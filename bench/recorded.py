@@ -1,12 +1,12 @@
 """Tasks that ship their own recording: logs, agents, truth, and everything that was computed from them once.
 
-    recorded/recording.json            roster, instances, environment version, measurements, hashes of all other files
-    recorded/agents/tokenizer.json     one tokenizer for all agents of the task
-    recorded/agents/<checkpoint>/      Hugging Face folders, float16 weights
-    recorded/logs/<log>.parquet        canonical logs
-    recorded/log_probs/<log>.parquet   one float32 column per policy, one row per step of the log
-    recorded/next_actions/<log>.parquet  columns <policy>/<j>: the j-th sampled next action at each step
-    recorded/truth.parquet             policy, instance, seed, return, length, terminated
+recorded/recording.json            roster, instances, environment version, measurements, hashes of all other files
+recorded/agents/tokenizer.json     one tokenizer for all agents of the task
+recorded/agents/<checkpoint>/      Hugging Face folders, float16 weights
+recorded/logs/<log>.parquet        canonical logs
+recorded/log_probs/<log>.parquet   one float32 column per policy, one row per step of the log
+recorded/next_actions/<log>.parquet  columns <policy>/<j>: the j-th sampled next action at each step
+recorded/truth.parquet             policy, instance, seed, return, length, terminated
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ class RecordedTask(Task):
 
     @staticmethod
     def explore(goal: str, observations: Sequence[str]) -> Sequence[str]:
-        """The finite list of actions from which epsilon-mixtures draw; overridden by every task that has such agents."""
-        raise DataError("this task names no actions to explore, so it cannot have agents with epsilon > 0: override `explore`.")
+        """The finite list of actions from which epsilon-mixtures draw; overridden by every task that has such
+        agents."""
+        raise DataError(
+            "this task names no actions to explore, so it cannot have agents with epsilon > 0: override `explore`."
+        )
 
     @cached_property
     def manifest(self) -> dict:
@@ -50,11 +53,13 @@ class RecordedTask(Task):
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise DataError(
-                f"task {self.name!r} has no recording at {path}. Check out the repository's recorded data, or make your "
-                f"own with `python run_bench.py collect --task {self.name}`."
+                f"task {self.name!r} has no recording at {path}. Check out the repository's recorded data, or make "
+                f"your own with `python run_bench.py collect --task {self.name}`."
             ) from None
         except json.JSONDecodeError as error:
-            raise DataError(f"{path}, line {error.lineno}: {error.msg}. Restore the file from the repository.") from None
+            raise DataError(
+                f"{path}, line {error.lineno}: {error.msg}. Restore the file from the repository."
+            ) from None
 
     def logs(self) -> tuple[str, ...]:
         """Names of the logs, the default one first."""

@@ -60,7 +60,10 @@ def _load(package: str, kind: str, name: str, base: type[T]) -> type[T]:
     found = [
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, base) and value is not base and value.__module__ == module.__name__
+        if isinstance(value, type)
+        and issubclass(value, base)
+        and value is not base
+        and value.__module__ == module.__name__
     ]
     if len(found) != 1:
         raise BenchError(

@@ -43,7 +43,7 @@ def play(
     for _ in range(step_limit):
         decisions = session.step(shown)
         rows = [i for i, d in enumerate(decisions) if d is not None]
-        answers = threads.map(lambda i: live[i].step(decisions[i].action), rows)
+        answers = threads.map(lambda i, now=decisions: live[i].step(now[i].action), rows)
         following: list[str | None] = [None] * len(jobs)
         for i, (observation, reward, done) in zip(rows, answers, strict=True):
             steps[i].append(_step(shown[i], decisions[i], reward))
@@ -127,8 +127,8 @@ class RememberingEnvironment:
         self._moved = len(self._actions)
         if observation != self._node.observation:
             raise BenchError(
-                f"{self._instance}: the same actions brought another observation the second time; the environment is not "
-                "deterministic and must not be remembered."
+                f"{self._instance}: the same actions brought another observation the second time; the environment is "
+                "not deterministic and must not be remembered."
             )
 
 

@@ -211,7 +211,9 @@ def matrix_table(standings: Sequence[Standing]) -> str:
     """Every estimator against every board: error over range, and rank correlation. Rows with an estimate on every board
     come first, by mean error; the least error of each board is bold."""
     errors = {spec: [_relative_error(s, spec) for s in standings] for s in standings for spec in s.table}
-    least = [min((row[k] for row in errors.values() if row[k] is not None), default=None) for k in range(len(standings))]
+    least = [
+        min((row[k] for row in errors.values() if row[k] is not None), default=None) for k in range(len(standings))
+    ]
 
     def place(spec: str) -> tuple[int, float, str]:
         known = [x for x in errors[spec] if x is not None]

@@ -76,11 +76,16 @@ def main() -> int:
     tokens = sum(len(lm.transcript.episode(t).ids) for t in trajectories)
     weights = sum(p.numel() for name, p in lm.model.named_parameters() if "embed" not in name)
     ratio = slow_seconds / fast_seconds
-    print(f"{episodes} episodes, {len(fast)} actions, {tokens} tokens, agent {policy.name} ({weights / 1e6:.2f} M weights)")
+    print(
+        f"{episodes} episodes, {len(fast)} actions, {tokens} tokens, "
+        f"agent {policy.name} ({weights / 1e6:.2f} M weights)"
+    )
     print(f"naive loop     {slow_seconds:8.2f} s")
     print(f"one pass each  {fast_seconds:8.2f} s   {ratio:.1f} x   target >= {TARGET:g} x")
     print(f"largest difference of a log-probability: {gap:.1e}")
-    print(f"matrix products: {2 * weights * tokens / fast_seconds / matmul_rate():.0%} of the measured peak of one thread")
+    print(
+        f"matrix products: {2 * weights * tokens / fast_seconds / matmul_rate():.0%} of the measured peak of one thread"
+    )
     return int(ratio < TARGET or gap > 1e-3)
 
 

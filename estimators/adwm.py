@@ -1,4 +1,5 @@
-"""Autoregressive diffusion world model: latent diffusion one transition at a time, alternated with and guided by the agent."""
+"""Autoregressive diffusion world model: latent diffusion one transition at a time, alternated with and guided by the
+agent."""
 
 from __future__ import annotations
 
@@ -20,15 +21,16 @@ from estimators._world.world import World
 class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     """Monte-Carlo value in a learned latent diffusion model of the environment (ADWM, arXiv 2606.05558).
 
-    Every transition is a reverse diffusion of its own from p(o'|h) p(a|o',h)^omega C(o'; pi)^eta (Theorem 1): prior score
+    Every transition is a reverse diffusion of its own from p(o'|h) p(a|o',h)^omega C(o'; pi)^eta (Theorem 1): prior
+    score
     + omega (conditional - prior) + eta_k grad log pi(next action), eta_k growing as noise falls. White-box agents read
     soft tokens through an adapter that is distilled per agent; others read the nearest logged answer, and need eta = 0.
 
-    omega = 1, eta = 0 is the learned kernel itself and the decisive control: with an exact model any other scales bias the
-    value, so what guidance gains must come from repairing the model's errors.
+    omega = 1, eta = 0 is the learned kernel itself and the decisive control: with an exact model any other scales bias
+    the value, so what guidance gains must come from repairing the model's errors.
 
-    The paper's scales were not to be found. omega = 1.5 and eta = 0.3 were written down before any true value was looked
-    at; `tuned` takes what did best on the other tasks instead.
+    The paper's scales were not to be found. omega = 1.5 and eta = 0.3 were written down before any true value was
+    looked at; `tuned` takes what did best on the other tasks instead.
     """
 
     omega: float = 1.5
@@ -50,8 +52,8 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     family: ClassVar[Family] = "diffusion world model"
     variants: ClassVar[tuple[str, ...]] = ("", "eta=0.0,omega=1.0", "eta=0.0,omega=1.0,reads=text")
     known_failures: ClassVar[dict[str, str]] = {
-        "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a large "
-        "log as on a small one; at full size the error on that task's pooled log is at most a few hundredths",
+        "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a "
+        "large log as on a small one; at full size the error on that task's pooled log is at most a few hundredths",
     }
     tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {"eta": 0.0, "sampler_steps": 3}
 
@@ -73,8 +75,8 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
         """
         if self.omega < 0 or self.eta < 0 or self.behavior < 0 or self.sampler_steps < 2:
             raise BenchError(
-                f"{self.name}: omega {self.omega}, eta {self.eta} and behavior {self.behavior} must not be negative, and "
-                f"sampler_steps {self.sampler_steps} must be at least 2."
+                f"{self.name}: omega {self.omega}, eta {self.eta} and behavior {self.behavior} must not be negative, "
+                f"and sampler_steps {self.sampler_steps} must be at least 2."
             )
         if self.behavior > 0 and self.eta == 0:
             raise BenchError(
@@ -82,7 +84,8 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             )
         if self.tuned and (self.omega, self.eta) != (type(self).omega, type(self).eta):
             raise BenchError(
-                f"{self.name}: tuned=true chooses omega and eta; omega {self.omega} and eta {self.eta} would do nothing."
+                f"{self.name}: tuned=true chooses omega and eta; omega {self.omega} and eta {self.eta} would do "
+                "nothing."
             )
         return super().fit(data, rng)
 

@@ -1,4 +1,5 @@
-"""Doubly robust with adwm as its direct part: Q is learned once from simulated episodes, importance weights correct it."""
+"""Doubly robust with adwm as its direct part: Q is learned once from simulated episodes, importance weights correct
+it."""
 
 from __future__ import annotations
 

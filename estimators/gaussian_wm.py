@@ -20,8 +20,8 @@ class GaussianWorldModel(LearnedWorldEstimator):
     """
 
     known_failures: ClassVar[dict[str, str]] = {
-        "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a large "
-        "log as on a small one; at full size the error on that task's pooled log is at most a few hundredths",
+        "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a "
+        "large log as on a small one; at full size the error on that task's pooled log is at most a few hundredths",
     }
     family: ClassVar[Family] = "world model"
 

@@ -44,8 +44,8 @@ class JointDiffusion(LearnedWorldEstimator):
     alpha = .5 is the upper end of STITCH-OPE's range, lambda = alpha / 2; policy-guided diffusion publishes no default
     (its code has 0), so both forms share alpha and differ by the negative term alone. tau = .5 makes the softmax over
     two candidates agree to first order with the shares that an estimate between them stands for. alpha, lambda and W
-    were set before any true value was looked at. tau and `candidates` were not: both were changed, for the reasons given,
-    low candidate mass and cost, after development runs had printed true values of toy_chain and ScienceWorld.
+    were set before any true value was looked at. tau and `candidates` were not: both were changed, for the reasons
+    given, low candidate mass and cost, after development runs had printed true values of toy_chain and ScienceWorld.
     """
 
     form: Literal["pgd", "stitch"] = "pgd"

@@ -19,7 +19,7 @@ from estimators._doubly_robust import (
     self_normalized_doubly_robust,
     self_normalized_terms,
 )
-from estimators._weights import WeightedEpisodes, normalized_means, weigh, weight_diagnostics
+from estimators._weights import WeightedEpisodes, weigh, weight_diagnostics
 
 REPLICATES = 200
 RIDGE = 1e-5

@@ -18,9 +18,11 @@ from estimators._world.world import World
 @dataclass
 class RetrievalWorldModel(SimulationEstimator):
     """Monte-Carlo value in a world that answers with what the log shows for the most similar (instance, observation,
-    action): the non-parametric model-based estimator (Mannor et al. 2007; Gottesman et al. 2019, arXiv 1905.05787) on text.
+    action): the non-parametric model-based estimator (Mannor et al. 2007; Gottesman et al. 2019, arXiv 1905.05787) on
+    text.
 
-    A step with no logged transition within `abstain` ends the episode there, and the share of such episodes is reported.
+    A step with no logged transition within `abstain` ends the episode there, and the share of such episodes is
+    reported.
     """
 
     action_weight: float = 2.0
@@ -34,8 +36,8 @@ class RetrievalWorldModel(SimulationEstimator):
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         if self.action_weight < 0 or not 0 <= self.abstain <= 1:
             raise BenchError(
-                f"{self.name}: action_weight {self.action_weight} must not be negative and abstain {self.abstain} must lie "
-                "in [0, 1]."
+                f"{self.name}: action_weight {self.action_weight} must not be negative and abstain {self.abstain} must "
+                "lie in [0, 1]."
             )
         self.data_ = data
         return self

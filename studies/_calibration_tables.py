@@ -17,14 +17,30 @@ def as_tables(found: Mapping[str, Any]) -> str:
         found: task to what is known of it. Models whose heads are not known yet are left out.
     """
     return "\n\n".join(
-        ["Reward and termination heads at real held-out steps, after the real and after the generated observation:",
-         _heads(found), "Simulated episodes beside real ones:", _targets(found)]
+        [
+            "Reward and termination heads at real held-out steps, after the real and after the generated observation:",
+            _heads(found),
+            "Simulated episodes beside real ones:",
+            _targets(found),
+        ]
     )
 
 
 def _heads(found: Mapping[str, Any]) -> str:
-    header = ["task", "model", "after", "ending: Brier", "Brier of the base rate", "ECE", "mean said", "happened",
-              "reward: MAE", "RMSE", "bias", "ECE"]
+    header = [
+        "task",
+        "model",
+        "after",
+        "ending: Brier",
+        "Brier of the base rate",
+        "ECE",
+        "mean said",
+        "happened",
+        "reward: MAE",
+        "RMSE",
+        "bias",
+        "ECE",
+    ]
     rows = []
     for task, entry in found.items():
         for name, model in entry["models"].items():
@@ -39,9 +55,25 @@ def _heads(found: Mapping[str, Any]) -> str:
 
 
 def _targets(found: Mapping[str, Any]) -> str:
-    header = ["task", "model", "target", "length", "real", "return", "real", "success", "real", "hallucinated [95 %]",
-              "repeats answered otherwise", "real log", "new to instance", "new to log", "abstained",
-              "adapter agreement", "adapter KL"]
+    header = [
+        "task",
+        "model",
+        "target",
+        "length",
+        "real",
+        "return",
+        "real",
+        "success",
+        "real",
+        "hallucinated [95 %]",
+        "repeats answered otherwise",
+        "real log",
+        "new to instance",
+        "new to log",
+        "abstained",
+        "adapter agreement",
+        "adapter KL",
+    ]
     rows = []
     for task, entry in found.items():
         log = _share(entry["log_repeats"])

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, UseAppendAction, arg, subcommand
 
 from bench.board import Board, boards
@@ -128,9 +127,7 @@ class Run:
         if strange:
             raise BenchError(f"--estimator {', '.join(strange)}: not in this study. It holds {', '.join(specs())}.")
         seeds = self.seed or SEEDS
-        return plan(
-            Selection("published", self.task, tuple(map(bracketed, asked)), self.policies, LOGS, self.n, seeds)
-        )
+        return plan(Selection("published", self.task, tuple(map(bracketed, asked)), self.policies, LOGS, self.n, seeds))
 
     def main(self) -> int:
         os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))  # for the workers, which start later

@@ -86,9 +86,7 @@ def _bias_by_policy(board: Board, row: Row) -> dict[str, dict[str, float | None]
     return found
 
 
-def _against(
-    board: Board, wanted: Mapping[str, None], name: str, reference: str, draws: Draws
-) -> Iterator[Comparison]:
+def _against(board: Board, wanted: Mapping[str, None], name: str, reference: str, draws: Draws) -> Iterator[Comparison]:
     """Error of each row minus that of a reference on the cells both have, draw by draw."""
     theirs = board.rows.get(reference)
     for spec in wanted:

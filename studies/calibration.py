@@ -32,7 +32,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from bench.data import LoggedDataset, Trajectory
 from bench.plots.style import save
 from bench.policy import opened
 from bench.registry import task as task_named
@@ -58,9 +57,19 @@ MODELS = (
     "retrieval_wm",
 )
 KEPT_DIAGNOSTICS = (
-    "action_new_to_instance", "action_new_to_log", "retrieval_distance", "abstained_share",
-    "exact_transition_share", "cut_observation_share", "unreadable_observation_share", "novel_observation_share",
-    "decoding_error", "candidate_mass", "stale_context_share", "adapter_agreement", "adapter_kl",
+    "action_new_to_instance",
+    "action_new_to_log",
+    "retrieval_distance",
+    "abstained_share",
+    "exact_transition_share",
+    "cut_observation_share",
+    "unreadable_observation_share",
+    "novel_observation_share",
+    "decoding_error",
+    "candidate_mass",
+    "stale_context_share",
+    "adapter_agreement",
+    "adapter_kl",
 )
 Found = dict[str, Any]
 

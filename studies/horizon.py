@@ -68,12 +68,16 @@ def study_task(
         known = {"models": {}}
     inverse = InverseDynamics(block, rng_for("inverse dynamics", task, log, n, seed))
     real = reality(outside, data.horizon, inverse)
-    found[task] = known | settings | {
-        "horizon": data.horizon,
-        "known_actions": len(inverse.actions),
-        "known_action_share": inverse.share,
-        "real_action_error": _points(real, outside, data, seed),
-    }
+    found[task] = (
+        known
+        | settings
+        | {
+            "horizon": data.horizon,
+            "known_actions": len(inverse.actions),
+            "known_action_share": inverse.share,
+            "real_action_error": _points(real, outside, data, seed),
+        }
+    )
     for driver in drivers(specs, task):
         bar.set_postfix_str(f"{task}: {driver.label}")
         identity = {"spec": driver.spec, "version": _version(driver.spec)}
@@ -109,8 +113,21 @@ def _version(spec: str) -> int:
 
 def as_table(found: dict[str, Any]) -> str:
     """Each model at the first, a middle and the last depth that enough episodes reach, 95 % intervals in brackets."""
-    header = ["task", "model", "depth", "token F1", "exact", "distance", "action error", "real", "reward error",
-              "error so far", "termination error", "compared", "episodes"]
+    header = [
+        "task",
+        "model",
+        "depth",
+        "token F1",
+        "exact",
+        "distance",
+        "action error",
+        "real",
+        "reward error",
+        "error so far",
+        "termination error",
+        "compared",
+        "episodes",
+    ]
     rows = []
     for task, entry in found.items():
         depths = [p["depth"] for p in entry["real_action_error"] if p["episodes"] >= FEWEST]

@@ -74,4 +74,3 @@ def _episode(name: str, game: Game, logger: Writer, words: tuple[str, ...]) -> T
     )
     over = turns[-1].over
     return Trajectory(name, "garden", game.goal, steps, seen[-1], over, not over, logger.name)
-

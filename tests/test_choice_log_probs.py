@@ -33,8 +33,13 @@ def lm() -> LanguageModel:
     with torch.random.fork_rng():
         torch.random.manual_seed(0)
         config = LlamaConfig(
-            vocab_size=transcript.vocabulary, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-            num_attention_heads=2, initializer_range=0.3, tie_word_embeddings=True,
+            vocab_size=transcript.vocabulary,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            initializer_range=0.3,
+            tie_word_embeddings=True,
         )
         return LanguageModel(LlamaForCausalLM(config), transcript)
 
@@ -45,7 +50,9 @@ def one_at_a_time(policy) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("temperature", "epsilon"), [(1.0, 0.0), (0.4, 0.0), (0.7, 0.3), (1.0, 1.0)])
 def test_together_is_one_at_a_time(lm, temperature, epsilon):
-    policy = LMPolicy("p", lm, temperature, epsilon, lambda goal, seen: ("look around", "open the red door", f"a {seen}"))
+    policy = LMPolicy(
+        "p", lm, temperature, epsilon, lambda goal, seen: ("look around", "open the red door", f"a {seen}")
+    )
     found, expected = choice_log_probs(policy, CONTEXTS, CHOICES), one_at_a_time(policy)
     for mine, right in zip(found, expected, strict=True):
         assert mine == pytest.approx(right, abs=1e-4)

@@ -83,7 +83,9 @@ def test_a_second_run_finds_everything_done_and_changes_nothing(made):
 def test_making_everything_again_gives_the_same_recording(made, tmp_path):
     carry_out(RECIPE, tmp_path / "recorded", tmp_path / "work", PARTS, workers=2)
     ours, theirs = _hashes(made[0]), _hashes(tmp_path / "recorded")
-    timed = {name for name in ours if name.endswith("training.json")} | {"recording.json"}  # hold seconds, and their hashes
+    timed = {name for name in ours if name.endswith("training.json")} | {
+        "recording.json"
+    }  # hold seconds, and their hashes
     assert {k: v for k, v in ours.items() if k not in timed} == {k: v for k, v in theirs.items() if k not in timed}
 
 

@@ -356,9 +356,7 @@ def test_real_reflexion_logs() -> None:
 
 
 def test_every_printed_reflexion_block_agrees_with_its_section() -> None:
-    blocks = [
-        b for member in members(real("reflexion")) for _, found in reflexion._trials(member) for b in found
-    ]
+    blocks = [b for member in members(real("reflexion")) for _, found in reflexion._trials(member) for b in found]
     assert len(blocks) == 512 + 498
     for block in blocks:
         said = parse_text(block.text).answer

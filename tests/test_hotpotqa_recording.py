@@ -1,4 +1,5 @@
-"""The committed HotpotQA recording: what its episodes say happens again, its agents read, its files are those listed."""
+"""The committed HotpotQA recording: what its episodes say happens again, its agents read, its files are those
+listed."""
 
 from __future__ import annotations
 

@@ -237,7 +237,9 @@ def test_intervals_too_narrow_are_told_from_estimates_that_are_biased():
     board = make_board([biased, narrow])
     assert coverage(board, biased).share == 0 and coverage(board, biased).spread == pytest.approx(1.0, abs=0.1)
     assert coverage(board, narrow).spread == pytest.approx(2.5, abs=0.25)
-    assert coverage(make_board([alone]), alone).spread is None and coverage(make_board([partial]), partial).spread is None
+    assert (
+        coverage(make_board([alone]), alone).spread is None and coverage(make_board([partial]), partial).spread is None
+    )
 
 
 def test_intervals_of_the_leaderboard_cover_the_error_they_speak_of():

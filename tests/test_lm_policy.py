@@ -28,12 +28,22 @@ def lm(request):
         torch.random.manual_seed(0)
         if request.param == "llama":
             config = LlamaConfig(
-                vocab_size=transcript.vocabulary, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-                num_attention_heads=2, initializer_range=0.3, tie_word_embeddings=True,
+                vocab_size=transcript.vocabulary,
+                hidden_size=32,
+                intermediate_size=48,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                initializer_range=0.3,
+                tie_word_embeddings=True,
             )
             return LanguageModel(LlamaForCausalLM(config), transcript)
         config = GPT2Config(
-            vocab_size=transcript.vocabulary, n_embd=32, n_layer=2, n_head=2, initializer_range=0.3, bos_token_id=1,
+            vocab_size=transcript.vocabulary,
+            n_embd=32,
+            n_layer=2,
+            n_head=2,
+            initializer_range=0.3,
+            bos_token_id=1,
             eos_token_id=4,
         )
         return LanguageModel(GPT2LMHeadModel(config), transcript)
@@ -95,7 +105,9 @@ def test_probabilities_of_one_token_actions_sum_to_less_than_one_and_match_frequ
     policy = LMPolicy("p", lm, 0.5)
     context = Context("find a lamp", (), "You see a lamp.")
     step = Step(context.observation, "", 0.0)
-    places = [Trajectory(str(i), str(i), context.goal, (step,)) for i in range(20)]  # instances keep them from sharing samples
+    places = [
+        Trajectory(str(i), str(i), context.goal, (step,)) for i in range(20)
+    ]  # instances keep them from sharing samples
     drawn = [action for [actions] in policy.next_actions(places, 60, 0) for action in actions]
     names, counts = np.unique(drawn, return_counts=True)
     top = np.argsort(counts)[-5:]

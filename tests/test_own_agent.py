@@ -146,7 +146,14 @@ def own(tmp_path_factory, log):
 def test_the_command_judges_an_agent_from_a_file(own):
     command = [sys.executable, "run_bench.py", "estimate", str(own / "log.jsonl")]
     command += ["--agent", f"{own}/my_agent.py:make"]
-    command += ["--estimator", "importance_sampling", "--estimator", "behavior_average[]", "--out", str(own / "out.json")]
+    command += [
+        "--estimator",
+        "importance_sampling",
+        "--estimator",
+        "behavior_average[]",
+        "--out",
+        str(own / "out.json"),
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert "effective episodes" in done.stdout and "their own mean return" in done.stdout
     records = json.loads((own / "out.json").read_text())

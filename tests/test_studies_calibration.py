@@ -118,8 +118,13 @@ def test_a_text_model_is_asked_after_the_real_past_and_only_what_it_can_look_bac
     for k in range(len(t)):
         asked = _transcript(world, t, k)
         assert asked == whole[: len(asked)]
-        assert asked[-1] == language.segments(t)[0].ids[language.segments(t)[0].place[k] - len(language.answer(
-            t.steps[k + 1].observation if k + 1 < len(t) else t.final_observation))]
+        assert (
+            asked[-1]
+            == language.segments(t)[0].ids[
+                language.segments(t)[0].place[k]
+                - len(language.answer(t.steps[k + 1].observation if k + 1 < len(t) else t.final_observation))
+            ]
+        )
     language.window = 100
     short = _transcript(world, t, len(t) - 1)
     opening = list(language.opening(t.instance, t.goal))
@@ -145,8 +150,13 @@ def test_models_without_heads_of_their_own_answer_with_what_they_generate(log):
 
 def test_the_study_goes_on_where_it_was(tmp_path, monkeypatch):
     arguments = dict(
-        tasks=("toy_chain",), models=("retrieval_wm", "adwm[size=tiny,updates=20,encoder_updates=10]"),
-        targets=("expert",), n=N, episodes=10, rollouts=20, results=tmp_path,
+        tasks=("toy_chain",),
+        models=("retrieval_wm", "adwm[size=tiny,updates=20,encoder_updates=10]"),
+        targets=("expert",),
+        n=N,
+        episodes=10,
+        rollouts=20,
+        results=tmp_path,
     )
     calibration.main(**arguments)
     first = json.loads((tmp_path / "studies" / "calibration.json").read_text())

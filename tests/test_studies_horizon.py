@@ -195,7 +195,8 @@ def test_the_study_goes_on_where_it_was_and_draws(tmp_path, monkeypatch):
 
 def test_joint_diffusion_is_led_in_both_ways_and_an_estimator_without_a_world_is_refused():
     assert [d.label for d in drivers(("joint_diffusion",), "scienceworld")] == [
-        "joint_diffusion", f"joint_diffusion, {STEPWISE}"
+        "joint_diffusion",
+        f"joint_diffusion, {STEPWISE}",
     ]
     assert [d.ahead for d in drivers(("joint_diffusion",), "scienceworld")] == [0, 1]
     with pytest.raises(BenchError, match="no world model"):

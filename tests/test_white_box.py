@@ -34,8 +34,13 @@ def lm():
     with torch.random.fork_rng():
         torch.random.manual_seed(0)
         config = LlamaConfig(
-            vocab_size=transcript.vocabulary, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-            num_attention_heads=2, initializer_range=0.3, tie_word_embeddings=True,
+            vocab_size=transcript.vocabulary,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            initializer_range=0.3,
+            tie_word_embeddings=True,
         )
         return LanguageModel(LlamaForCausalLM(config), transcript)
 
@@ -170,7 +175,9 @@ def test_a_distilled_adapter_tells_a_reading_agent_what_it_would_have_read(reade
     assert trained.facts["kl"] < linear.facts["kl"]
 
 
-@pytest.mark.parametrize("spec", ["adwm", "adwm[behavior=1.0]", "adwm[eta=0.0,omega=1.0]", "adwm[adapter=linear,eta=0.0]"])
+@pytest.mark.parametrize(
+    "spec", ["adwm", "adwm[behavior=1.0]", "adwm[eta=0.0,omega=1.0]", "adwm[adapter=linear,eta=0.0]"]
+)
 def test_guided_rollouts_with_a_language_model(lm, spec):
     data = LoggedDataset("t", ("unknown",), 1.0, 4, tuple(episodes(lm, 12)))
     inside = spec[:-1] + "," if spec.endswith("]") else spec + "["

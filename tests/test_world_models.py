@@ -37,7 +37,8 @@ class TrueWorld(World):
 
     def step(self, actions):
         return [
-            None if action is None else Answer(*room.step(action)) for room, action in zip(self.rooms, actions, strict=True)
+            None if action is None else Answer(*room.step(action))
+            for room, action in zip(self.rooms, actions, strict=True)
         ]
 
 
@@ -134,7 +135,8 @@ def test_instances_are_told_apart_only_where_they_are_a_fixed_list(log):
 
 
 def test_negation_is_not_lost_by_the_encoder():
-    """Two observations that differ by one word and have opposite consequences: a linear probe tells their latents apart."""
+    """Two observations that differ by one word and have opposite consequences: a linear probe tells their latents
+    apart."""
     rng, episodes = np.random.default_rng(0), []
     for i in range(240):
         place, closed = ("hall", "attic", "barn", "cellar", "shed", "mill")[i % 6], bool(rng.integers(2))

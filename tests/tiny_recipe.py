@@ -60,7 +60,10 @@ class TinyRecipe(Recipe):
                     after, reward, done = env.step(action)
                     steps.append({"observation": seen, "action": action, "clone": True, "reward": reward})
                     seen = after
-                file.write(json.dumps({"instance": f"house/{key}", "goal": goal, "steps": steps, "final_observation": seen}) + "\n")
+                file.write(
+                    json.dumps({"instance": f"house/{key}", "goal": goal, "steps": steps, "final_observation": seen})
+                    + "\n"
+                )
         return [path]
 
     def explore(self, goal: str, observations: Sequence[str]) -> Sequence[str]:
@@ -79,7 +82,9 @@ RECIPE = TinyRecipe(
     ),
     logs={"pooled": ("a-050",)},
     mixes=("a",),
-    cloning=CloningConfig(hidden=16, layers=1, heads=2, feed_forward=16, epochs=30, batch_tokens=256, checkpoints=(0.5, 1.0)),
+    cloning=CloningConfig(
+        hidden=16, layers=1, heads=2, feed_forward=16, epochs=30, batch_tokens=256, checkpoints=(0.5, 1.0)
+    ),
     masked_policy="a-100",
     deterministic=True,
     vocabulary=280,

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class GrowingLayer(DynamicLayer):
     """Keys and values (B, heads, columns, d) as views into larger buffers.
 
-    Whoever replaces `keys` and `values` (to select rows, say) gets new buffers at the next append; whoever shortens them
-    to a prefix keeps the old ones, whose tail is then overwritten.
+    Whoever replaces `keys` and `values` (to select rows, say) gets new buffers at the next append; whoever shortens
+    them to a prefix keeps the old ones, whose tail is then overwritten.
     """
 
     def __init__(self):

@@ -70,7 +70,9 @@ class ChatTranscript(Transcript):
         self._head, self._middle, closing = self._marked(head), self._marked(middle), self._marked(between)
         end = closing[0]
         if end not in tokenizer.all_special_ids and end not in tokenizer.added_tokens_decoder:
-            raise BenchError(f"the chat template ends an answer with {between!r}, which does not begin with a special token.")
+            raise BenchError(
+                f"the chat template ends an answer with {between!r}, which does not begin with a special token."
+            )
         banned = set(tokenizer.all_special_ids) | set(tokenizer.added_tokens_decoder)
         self.marks = Marks(closing[1:], self._middle, end, tuple(sorted(banned - {end})))
 
@@ -97,9 +99,7 @@ class ChatTranscript(Transcript):
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def chat_policy(
-    name: str, model: str | Path, form: ChatFormat = ChatFormat(), temperature: float = 1.0
-) -> LMPolicy:
+def chat_policy(name: str, model: str | Path, form: ChatFormat = ChatFormat(), temperature: float = 1.0) -> LMPolicy:
     """An agent from a Hugging Face model, by folder or by name on the hub.
 
     Args:

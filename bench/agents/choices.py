@@ -75,7 +75,9 @@ class ChoiceScorer:
     def _positioned(self, lm: LanguageModel, prompts: Sequence[Tokens]) -> list[_Read]:
         """Every prompt, read to its end."""
         found, going_on = [], False
-        begun = {prompt: (read, row) for read in (*self._anchor, *self._last) for row, prompt in enumerate(read.prompts)}
+        begun = {
+            prompt: (read, row) for read in (*self._anchor, *self._last) for row, prompt in enumerate(read.prompts)
+        }
         lengths = sorted({len(prompt) for prompt in begun}, reverse=True)
         groups: dict[int, list[tuple[int, int]]] = {}
         fresh = []
@@ -136,7 +138,9 @@ def _continuations(batch: KeyValueBatch, choices: Sequence[Sequence[Tokens]], te
         filled[row] += len(choice) - 1
     row, column = torch.tensor(places).T
     token = torch.tensor([t for _, choice in flat for t in choice])
-    logp = sampling_log_probs(batch.lm.model.lm_head(states[row, column]), temperature, column == 0, batch.lm.transcript.marks)
+    logp = sampling_log_probs(
+        batch.lm.model.lm_head(states[row, column]), temperature, column == 0, batch.lm.transcript.marks
+    )
     owner = np.repeat(np.arange(len(flat)), [len(choice) for _, choice in flat])
     total = np.bincount(owner, weights=logp.gather(-1, token[:, None])[:, 0].double().numpy())
     total[[len(choice) > batch.lm.transcript.max_action_tokens + 1 for _, choice in flat]] = -np.inf

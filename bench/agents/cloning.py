@@ -28,8 +28,8 @@ class CloningConfig:
         batch_tokens: padded tokens per update.
         learning_rate: peak; linear warm-up over 5 % of the updates, cosine decay to 5 %.
         initializer_range: standard deviation of the initial weights; `hidden ** -0.5` learns to copy faster than .02.
-        observation_weight: weight of the loss on all that is not imitated (goal, observations, noise) beside the loss on
-            actions; texts that repeat names are what a small model learns to copy from.
+        observation_weight: weight of the loss on all that is not imitated (goal, observations, noise) beside the loss
+            on actions; texts that repeat names are what a small model learns to copy from.
         checkpoints: shares of the training after which weights are saved.
     """
 
@@ -115,7 +115,8 @@ def clone(
     plain = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decay, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=config.learning_rate, betas=(0.9, 0.98),
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
     )
     examples = [_example(d, transcript) for d in demonstrations]
     plan = list(_batches(examples, config, np.random.default_rng(seed)))
@@ -130,7 +131,9 @@ def clone(
         optimizer.load_state_dict(state["optimizer"])
         done = state["updates"]
     losses, started = [], time.monotonic()
-    bar = tqdm(range(done, len(plan)), initial=done, total=len(plan), desc=f"cloning {tag}", unit="update", mininterval=10)
+    bar = tqdm(
+        range(done, len(plan)), initial=done, total=len(plan), desc=f"cloning {tag}", unit="update", mininterval=10
+    )
     for update in bar:
         rate = _rate(update, len(plan))
         for group in optimizer.param_groups:
@@ -141,10 +144,19 @@ def clone(
             share = marks[update + 1]
             folder = out / f"{tag}-{round(100 * share):03d}"
             save_checkpoint(model, folder)
-            facts = identity | {"config": asdict(config), "updates": update + 1, "loss": float(np.mean(losses[-50:])),
-                                "seconds": time.monotonic() - started}
+            facts = identity | {
+                "config": asdict(config),
+                "updates": update + 1,
+                "loss": float(np.mean(losses[-50:])),
+                "seconds": time.monotonic() - started,
+            }
             (folder / "training.json").write_text(json.dumps(facts, indent=1))
-            state = {"identity": identity, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "updates": update + 1}
+            state = {
+                "identity": identity,
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "updates": update + 1,
+            }
             torch.save(state, state_path.with_suffix(".part"))
             state_path.with_suffix(".part").replace(state_path)
 
@@ -172,7 +184,9 @@ def _batches(examples: Sequence, config: CloningConfig, rng: np.random.Generator
         order = np.argsort(length * rng.uniform(0.9, 1.1, len(length)))
         batches, start = [], 0
         while start < len(order):
-            size = max(1, config.batch_tokens // int(length[order[start:]].min() if start == 0 else length[order[start]]))
+            size = max(
+                1, config.batch_tokens // int(length[order[start:]].min() if start == 0 else length[order[start]])
+            )
             while size > 1 and length[order[start : start + size]].max() * size > config.batch_tokens:
                 size -= 1
             batches.append(order[start : start + size].tolist())

@@ -78,7 +78,9 @@ class LanguageModel:
         step = np.repeat(np.arange(sum(len(e.spans) for e in episodes)), [b - a for e in episodes for a, b in e.spans])
         out = []
         for temperature in temperatures:
-            logp = sampling_log_probs(logits, temperature, first, self.transcript.marks).gather(-1, token[:, None])[:, 0]
+            logp = sampling_log_probs(logits, temperature, first, self.transcript.marks).gather(-1, token[:, None])[
+                :, 0
+            ]
             out.append(np.bincount(step, weights=logp.double().numpy()))
         values = np.stack(out)  # (temperatures, steps of the batch)
         too_long = [b - a > self.transcript.max_action_tokens + 1 for e in episodes for a, b in e.spans]

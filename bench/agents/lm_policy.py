@@ -35,7 +35,12 @@ class LMPolicy:
     """
 
     def __init__(
-        self, name: str, lm: LanguageModel, temperature: float = 1.0, epsilon: float = 0.0, explore: Explore | None = None
+        self,
+        name: str,
+        lm: LanguageModel,
+        temperature: float = 1.0,
+        epsilon: float = 0.0,
+        explore: Explore | None = None,
     ):
         if temperature <= 0 or not 0 <= epsilon <= 1:
             raise ValueError(f"policy {name!r}: temperature {temperature} must be > 0 and epsilon {epsilon} in [0, 1]")
@@ -85,7 +90,9 @@ class LMPolicy:
         for start in range(0, len(order), 16):
             part = order[start : start + 16]
             drawn = sample_at(self.lm, [trajectories[i] for i in part], [wanted[i] for i in part], self.temperature)
-            sampled |= {node: x for i, row in zip(part, drawn, strict=True) for node, x in zip(nodes[i], row, strict=True)}
+            sampled |= {
+                node: x for i, row in zip(part, drawn, strict=True) for node, x in zip(nodes[i], row, strict=True)
+            }
         return [[sampled[node] for node in mine] for mine in owner]
 
     def explored(
@@ -100,7 +107,10 @@ class LMPolicy:
             rng = rng_for("explore", seed, trajectories[i].id, t)
             options = self.explore(trajectories[i].goal, [s.observation for s in trajectories[i].steps[: t + 1]])
             final.append(
-                tuple(options[int(rng.integers(len(options)))] if rng.random() < self.epsilon else x for x in written[i][t])
+                tuple(
+                    options[int(rng.integers(len(options)))] if rng.random() < self.epsilon else x
+                    for x in written[i][t]
+                )
             )
         return [[final[node] for node in mine] for mine in owner]
 

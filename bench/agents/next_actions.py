@@ -66,7 +66,8 @@ class _Streams:
         out = lm.model.base_model(input_ids=ids, past_key_values=self.cache, use_cache=True)
         read = out.last_hidden_state  # (B, L, d)
         streams = [
-            [(e.spans[p.turn][0], rng) for p in mine for rng in p.rngs] for e, mine in zip(episodes, places, strict=True)
+            [(e.spans[p.turn][0], rng) for p in mine for rng in p.rngs]
+            for e, mine in zip(episodes, places, strict=True)
         ]
         size = max(map(len, streams))
         self.rngs = [[rng for _, rng in row] for row in streams]

@@ -124,7 +124,8 @@ class Lookahead:
         return [self.policy.lm.transcript.decode(tokens) for tokens in actions]
 
     def log_prob(self, vectors: Tensor, actions: Sequence[tuple[int, ...]]) -> Tensor:
-        """(B,) log-probability of an action after (B, K, d) vectors, under the mixture; differentiable in the vectors."""
+        """(B,) log-probability of an action after (B, K, d) vectors, under the mixture; differentiable in the
+        vectors."""
         batch, model = self.batch, self.policy.lm.model
         before = vectors.shape[1] + len(self.marks.after) - 1  # what stands before the state that predicts the action
         size = torch.tensor([len(a) for a in actions])

@@ -46,7 +46,14 @@ def make_agents(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
 
 def _train(recipe: Recipe, mix: str, files: Sequence[Path], work: Path) -> None:
     transcript = Transcript.load(work / "tokenizer.json", recipe.max_observation_tokens)
-    clone(read_demonstrations(files), transcript, recipe.cloning, seed_for("clone", recipe.task, mix), work / "agents", mix)
+    clone(
+        read_demonstrations(files),
+        transcript,
+        recipe.cloning,
+        seed_for("clone", recipe.task, mix),
+        work / "agents",
+        mix,
+    )
 
 
 class Roster:
@@ -65,7 +72,8 @@ class Roster:
         return self._models[checkpoint]
 
     def identity(self, name: str) -> str:
-        """8 hex digits that change with the policy's weights, sampler, environment or step limit; name of what it made."""
+        """8 hex digits that change with the policy's weights, sampler, environment or step limit; name of what it
+        made."""
         card = asdict(self.cards[name])
         card.pop("description")
         parts = [json.dumps(card), self.recipe.environment_version, str(self.recipe.step_limit)]

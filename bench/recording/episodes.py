@@ -111,7 +111,9 @@ def _write_log(recipe: Recipe, log: str, names: Sequence[str], work: Path, out: 
         rows = zip(episode.steps, np.stack(values, axis=1).tolist(), strict=True)
         scored.append(replace(episode, steps=tuple(replace(step, logger_logps=tuple(row)) for step, row in rows)))
     if worst > 1e-4:
-        raise BenchError(f"log {log}: re-scored log-probabilities differ from the sampled ones by up to {worst:.1e} (> 1e-4).")
+        raise BenchError(
+            f"log {log}: re-scored log-probabilities differ from the sampled ones by up to {worst:.1e} (> 1e-4)."
+        )
     (out / "logs").mkdir(parents=True, exist_ok=True)
     data = LoggedDataset(recipe.task, tuple(names), 1.0, recipe.step_limit, tuple(scored))
     write_parquet(data, out / "logs" / f"{log}.parquet")

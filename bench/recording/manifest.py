@@ -37,10 +37,13 @@ def make_manifest(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
 
 
 def _measurements(recipe: Recipe, transcript: Transcript, work: Path, out: Path) -> dict[str, Any]:
-    """What a reader of the recording should know: does the agent read, how are actions tokenized, how long are episodes."""
+    """What a reader of the recording should know: does the agent read, how are actions tokenized, how long are
+    episodes."""
     masked = [e.rewards.sum() for e in played(recipe, "masked", [recipe.masked_policy], work, out)]
     truth = pq.read_table(out / "truth.parquet", filters=[("policy", "=", recipe.masked_policy)])
-    steps: list[Step] = [s for log, names in recipe.logs.items() for e in played(recipe, log, names, work, out) for s in e.steps]
+    steps: list[Step] = [
+        s for log, names in recipe.logs.items() for e in played(recipe, log, names, work, out) for s in e.steps
+    ]
     odd = sum(s.action_tokens != transcript.action(s.action) for s in steps)
     return {
         "masked_policy": recipe.masked_policy,

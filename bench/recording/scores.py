@@ -25,7 +25,11 @@ def make_log_probs(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
     by_checkpoint: dict[str, list[str]] = {}
     for card in recipe.policies:
         by_checkpoint.setdefault(card.checkpoint, []).append(card.name)
-    jobs = {(log, tuple(names)): _cached(recipe, "log_probs", log, names, work, out) for log in recipe.logs for names in by_checkpoint.values()}
+    jobs = {
+        (log, tuple(names)): _cached(recipe, "log_probs", log, names, work, out)
+        for log in recipe.logs
+        for names in by_checkpoint.values()
+    }
     _run(jobs, _score_log, recipe, out, workers, "log-probabilities")
     (out / "log_probs").mkdir(exist_ok=True)
     for log in recipe.logs:
@@ -67,12 +71,14 @@ def make_next_actions(recipe: Recipe, work: Path, out: Path, workers: int) -> No
     (out / "next_actions").mkdir(exist_ok=True)
     for log in recipe.logs:
         columns = {}
-        for (of, names), path in jobs.items():
+        for (of, _), path in jobs.items():
             if of == log:
                 for name, samples in json.loads(path.read_text(encoding="utf-8")).items():
                     for j in range(recipe.next_actions):
                         columns[f"{name}/{j}"] = pa.array([s[j] for s in samples]).dictionary_encode()
-        table = pa.table({f"{c.name}/{j}": columns[f"{c.name}/{j}"] for c in recipe.targets for j in range(recipe.next_actions)})
+        table = pa.table(
+            {f"{c.name}/{j}": columns[f"{c.name}/{j}"] for c in recipe.targets for j in range(recipe.next_actions)}
+        )
         pq.write_table(table, out / "next_actions" / f"{log}.parquet", compression="zstd", compression_level=15)
 
 

@@ -17,9 +17,12 @@ def _start_worker(initializer: Callable | None, arguments: tuple) -> None:
 
 
 def pool(workers: int, initializer: Callable | None = None, arguments: tuple = ()) -> Executor:
-    """Fresh processes (a simulator's sockets must not be shared), one compute thread each; one worker runs in this process."""
+    """Fresh processes (a simulator's sockets must not be shared), one compute thread each; one worker runs in this
+    process."""
     if workers == 1:
         return ThreadPoolExecutor(1, initializer=_start_worker, initargs=(initializer, arguments))
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(initializer, arguments))
+    return ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_start_worker, initargs=(initializer, arguments)
+    )

@@ -12,7 +12,6 @@ from bench.agents.transcript import ACT, OBS
 from bench.data import LoggedDataset
 from estimators._autoregressive.guesses import Guesses
 from estimators._autoregressive.ragged_cache import RaggedCache
-from estimators._autoregressive.segments import Language
 from estimators._autoregressive.training import TextFit
 from estimators._autoregressive.writing import Line, write
 from estimators._world.world import Answer, Start, World

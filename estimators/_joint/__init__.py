@@ -1,1 +1,2 @@
-"""Joint diffusion over windows of an episode: actions, observations and rewards together, stitched at the last state."""
+"""Joint diffusion over windows of an episode: actions, observations and rewards together, stitched at the last
+state."""

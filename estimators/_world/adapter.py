@@ -48,8 +48,8 @@ class AdapterTraining:
 
 
 class Adapter(nn.Module):
-    """(B, latent) -> (B, K, d) soft tokens of the scale of the agent's own embeddings: a linear part that gives the mean
-    word, and a two-layer GELU correction."""
+    """(B, latent) -> (B, K, d) soft tokens of the scale of the agent's own embeddings: a linear part that gives the
+    mean word, and a two-layer GELU correction."""
 
     def __init__(self, latent: int, tokens: int, size: int, width: int):
         super().__init__()
@@ -82,8 +82,8 @@ def train_adapter(
         inside: the agent's `white_box`.
 
     Returns:
-        The adapter; its facts are held-out `agreement`: share of logged actions whose every token would be chosen alike after soft
-        tokens and after words; `kl`: mean divergence per action token, words from soft tokens.
+        The adapter; its facts are held-out `agreement`: share of logged actions whose every token would be chosen
+        alike after soft tokens and after words; `kl`: mean divergence per action token, words from soft tokens.
     """
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(int(rng.integers(2**62)))
@@ -103,7 +103,9 @@ class _Latents:
     """The latents of a log's observations."""
 
     def __init__(self, fit: Fit, data: LoggedDataset):
-        self.pairs = sorted({(t.goal, s.observation) for t in data.trajectories for s in t.steps}, key=lambda p: len(p[1]))
+        self.pairs = sorted(
+            {(t.goal, s.observation) for t in data.trajectories for s in t.steps}, key=lambda p: len(p[1])
+        )
         self.code = {pair: k for k, pair in enumerate(self.pairs)}
         parts = [self.pairs[i : i + 256] for i in range(0, len(self.pairs), 256)]
         with torch.no_grad():
@@ -135,7 +137,9 @@ def _distill(
     rng: np.random.Generator,
 ) -> None:
     optimizer = torch.optim.AdamW(adapter.parameters(), lr=training.learning_rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, training.learning_rate, total_steps=training.updates, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, training.learning_rate, total_steps=training.updates, pct_start=0.1
+    )
     taught: dict[int, Tensor] = {}  # what the agent thinks after words: once per episode
     for _ in range(training.updates):
         chosen = rng.choice(learned, size=min(training.batch, len(learned)), replace=False)
@@ -161,7 +165,9 @@ def _fidelity(adapter: Adapter, latents: _Latents, episodes: Sequence[Trajectory
     teacher = inside.logits(inside.action_states(episodes)).log_softmax(dim=-1)
     student = inside.logits(inside.action_states(episodes, latents.soft(adapter, episodes))).log_softmax(dim=-1)
     size = torch.tensor([inside.tokens(s) for e in episodes for s in e.steps])
-    later = torch.tensor([t > 0 for e in episodes for t in range(len(e))])  # the first observation is always read as text
+    later = torch.tensor(
+        [t > 0 for e in episodes for t in range(len(e))]
+    )  # the first observation is always read as text
     alike = (teacher.argmax(dim=-1) == student.argmax(dim=-1)).double()
     action = torch.arange(len(size)).repeat_interleave(size)
     whole = torch.zeros(len(size), dtype=torch.float64).index_add(0, action, 1 - alike) == 0

@@ -1,4 +1,5 @@
-"""Distilled adapters, kept like fits: one serves every variant and every sampler of the same agent on the same latents."""
+"""Distilled adapters, kept like fits: one serves every variant and every sampler of the same agent on the same
+latents."""
 
 from __future__ import annotations
 

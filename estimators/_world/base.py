@@ -40,7 +40,8 @@ class SimulationEstimator(Estimator):
         return simulate(self.world(policy), policy, starts, data.horizon, data.gamma, rng)
 
     def estimate(self, policy: Policy, rng: np.random.Generator) -> Estimate:
-        """Monte-Carlo value. Resampling rollouts says nothing of the error of the model: the interval is labelled so."""
+        """Monte-Carlo value. Resampling rollouts says nothing of the error of the model: the interval is labelled
+        so."""
         played = self.simulate(policy, rng)
         diagnostics = {
             "simulated_length": float(played.lengths.mean()),
@@ -109,4 +110,8 @@ class LearnedWorldEstimator(SimulationEstimator):
     def label(self) -> str:
         """See `SimulationEstimator`."""
         gain = self.fit_.facts["gain"]
-        return "" if gain > 0 else f"undertrained: knowing the action does not lower the held-out denoising loss ({gain:+.1%})"
+        return (
+            ""
+            if gain > 0
+            else f"undertrained: knowing the action does not lower the held-out denoising loss ({gain:+.1%})"
+        )

@@ -65,7 +65,13 @@ class Denoiser(nn.Module):
         return z / total[:, None] + (sigma / total.sqrt())[:, None] * raw
 
     def loss(
-        self, clean: Tensor, past: Tensor, done: Tensor, action: Tensor, generator: torch.Generator, dropped: Tensor | None = None
+        self,
+        clean: Tensor,
+        past: Tensor,
+        done: Tensor,
+        action: Tensor,
+        generator: torch.Generator,
+        dropped: Tensor | None = None,
     ) -> Tensor:
         """(B,) weighted squared errors at random noise levels (Karras et al. 2022, Eq. 2, lambda = 1 / c_out^2)."""
         n = len(clean)

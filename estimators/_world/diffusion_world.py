@@ -41,7 +41,13 @@ class DiffusionWorld(LatentWorld):
     """
 
     def __init__(
-        self, fit: Fit, data: LoggedDataset, guidance: Guidance, sampler: ArcSampler, adapter: AdapterFit | None, note: str = ""
+        self,
+        fit: Fit,
+        data: LoggedDataset,
+        guidance: Guidance,
+        sampler: ArcSampler,
+        adapter: AdapterFit | None,
+        note: str = "",
     ):
         super().__init__(fit, data, adapter)
         self.guidance, self.sampler, self.note = guidance, sampler, note

@@ -31,7 +31,8 @@ class Flat:
 
 
 def flatten(model: WorldModel, batch: Batch, latents: Latents, targets: Tensor) -> Flat:
-    """History states and the real steps of a batch; `targets` (U, latent) are what observations are to be generated as."""
+    """History states and the real steps of a batch; `targets` (U, latent) are what observations are to be generated
+    as."""
     before, real = batch.observations[:, :-1], batch.real
     about = model.about(latents.goal[batch.goal], batch.instance)
     past, done = model.past(latents.observation[before], latents.action[batch.actions], about)

@@ -14,8 +14,8 @@ from estimators._world.latent_world import Transition
 ACTIVE_BELOW = 1.0
 """Noise level under which guidance begins: above it the expected clean latent is an average of many observations."""
 ACTIVE_ABOVE = 0.3
-"""Noise level above which it ends: what it moves is sigma^2 eta_k times a gradient of length at most 1, which below this
-level is less than a hundredth of a latent axis, and each level costs two passes through the agent."""
+"""Noise level above which it ends: what it moves is sigma^2 eta_k times a gradient of length at most 1, which below
+this level is less than a hundredth of a latent axis, and each level costs two passes through the agent."""
 LARGEST = 1.0
 """Longer gradients are cut to this length; latents have length 8 (64 axes of unit scale)."""
 
@@ -23,9 +23,10 @@ LARGEST = 1.0
 class Continuation:
     """d log pi_e(a' | history, G_psi(z)) / dz for the next action a' of every live episode.
 
-    a' is drawn from the agent at the first expected clean latent that is looked at, and held fixed while the noise falls:
-    drawn anew each time, the gradient would be zero on average (sum_a pi grad log pi = grad 1). At every noise level the
-    gradient is taken once; the second call of a Heun step reuses it.
+    a' is drawn from the agent at the first expected clean latent that is looked at, and held fixed while the noise
+    falls:
+    drawn anew each time, the gradient would be zero on average (sum_a pi grad log pi = grad 1). At every noise level
+    the gradient is taken once; the second call of a Heun step reuses it.
 
     Args:
         now: the transition that is being generated.

@@ -63,9 +63,10 @@ class Transition:
 class LatentWorld(World):
     """The common part of every world that lives in the latent space of a `Fit`.
 
-    Two ways back to the agent. As text: the nearest logged answer, which is read again, so that what the model remembers
-    is what the agent saw. As soft tokens, with an adapter: the generated latent itself goes on, and text is retrieved only
-    for what is not the language model (lists of actions to explore, records).
+    Two ways back to the agent. As text: the nearest logged answer, which is read again, so that what the model
+    remembers
+    is what the agent saw. As soft tokens, with an adapter: the generated latent itself goes on, and text is retrieved
+    only for what is not the language model (lists of actions to explore, records).
     """
 
     def __init__(self, fit: Fit, data: LoggedDataset, adapter: AdapterFit | None = None):

@@ -52,7 +52,9 @@ class Block(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.feed_forward = mlp(width, 2 * width, width)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, mask: Tensor | None = None, causal: bool = False, cache: Cache | None = None
+    ) -> Tensor:
         """x: (B, L, width). mask: (B, 1, 1, L), True = attend. With a cache, L new columns attend to all kept ones."""
         b, length, width = x.shape
         q, k, v = self.qkv(self.norm1(x)).view(b, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)

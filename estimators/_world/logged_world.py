@@ -25,8 +25,8 @@ class LoggedWorld(World):
 
     Candidates are the transitions of the same instance, or of all instances where it was never logged. Similarity is
     the cosine of hashed words and word pairs of the last observation and, weighted by `action_weight`, of the action;
-    an equal (observation, action) always comes first, and among equals one is drawn at random. Where even the nearest is
-    farther than `abstain` (1 - similarity), nobody knows what would happen: the episode ends there.
+    an equal (observation, action) always comes first, and among equals one is drawn at random. Where even the nearest
+    is farther than `abstain` (1 - similarity), nobody knows what would happen: the episode ends there.
     """
 
     def __init__(self, data: LoggedDataset, action_weight: float, abstain: float):
@@ -59,8 +59,8 @@ class LoggedWorld(World):
         return [None if action is None else self._reply(k, action) for k, action in enumerate(actions)]
 
     def diagnostics(self) -> dict[str, float]:
-        """Share of steps that the log holds exactly, mean distance (1 - similarity) of what is nearest, share of episodes
-        that ended because nothing was near enough."""
+        """Share of steps that the log holds exactly, mean distance (1 - similarity) of what is nearest, share of
+        episodes that ended because nothing was near enough."""
         asked = max(self.asked, 1)
         return {
             "exact_transition_share": self.exact / asked,

@@ -90,7 +90,12 @@ class Material:
         reward = np.concatenate([self.columns.rewards[offsets[i] : offsets[i + 1]] for i in episodes])
         ended = [[0.0] * (len(self.actions[i]) - 1) + [float(self.ended[i])] for i in episodes]
         return Batch(
-            torch.from_numpy(used), parts[0].view(observations.shape), parts[1].view(actions.shape), parts[2],
-            torch.from_numpy(self.instance[np.asarray(episodes)]), torch.from_numpy(real),
-            torch.tensor(reward, dtype=torch.float32), torch.tensor([x for row in ended for x in row]),
+            torch.from_numpy(used),
+            parts[0].view(observations.shape),
+            parts[1].view(actions.shape),
+            parts[2],
+            torch.from_numpy(self.instance[np.asarray(episodes)]),
+            torch.from_numpy(real),
+            torch.tensor(reward, dtype=torch.float32),
+            torch.tensor([x for row in ended for x in row]),
         )

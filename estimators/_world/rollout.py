@@ -41,7 +41,14 @@ class Simulation:
         """The episodes as if they had been logged, by the logger "simulated"; they know no propensities."""
         return [
             Trajectory(
-                f"simulated {i}", s.instance, s.goal, tuple(Step(*step) for step in steps), None, bool(end), not end, SIMULATED
+                f"simulated {i}",
+                s.instance,
+                s.goal,
+                tuple(Step(*step) for step in steps),
+                None,
+                bool(end),
+                not end,
+                SIMULATED,
             )
             for i, (s, steps, end) in enumerate(zip(self.starts, self.episodes, self.ended, strict=True))
         ]

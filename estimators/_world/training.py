@@ -1,4 +1,5 @@
-"""Trains a world model on a log: all modules end to end, then the dynamics on frozen latents until they stop improving."""
+"""Trains a world model on a log: all modules end to end, then the dynamics on frozen latents until they stop
+improving."""
 
 from __future__ import annotations
 
@@ -68,7 +69,12 @@ class Fit:
 
 
 def train_world(
-    data: LoggedDataset, size: str, training: Training, goal_relation: bool, knows_instance: bool, rng: np.random.Generator
+    data: LoggedDataset,
+    size: str,
+    training: Training,
+    goal_relation: bool,
+    knows_instance: bool,
+    rng: np.random.Generator,
 ) -> Fit:
     """Fits a world model to a log; the same log and generator give the same weights."""
     started, shape = time.perf_counter(), SIZES[size]
@@ -132,10 +138,13 @@ class _Loop:
         parts = [everything[i : i + 256] for i in range(0, len(everything), 256)]
         back = torch.argsort(torch.tensor(everything))
         read = [self.model.read(*self.material.words(part)) for part in parts]
-        self.latents = Latents(*(torch.cat([getattr(x, name) for x in read])[back] for name in Latents.__dataclass_fields__))
+        self.latents = Latents(
+            *(torch.cat([getattr(x, name) for x in read])[back] for name in Latents.__dataclass_fields__)
+        )
 
     def _train_dynamics(self, learned: np.ndarray, held_out: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
-        """History, denoiser and heads on frozen latents; keeps the averaged weights of the best look at held-out data."""
+        """History, denoiser and heads on frozen latents; keeps the averaged weights of the best look at held-out
+        data."""
         training, model = self.training, self.model
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
         optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], model.size.rate)

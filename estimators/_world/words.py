@@ -13,7 +13,8 @@ import torch
 _WORD = re.compile(r"\w+|[^\w\s]")
 PADDING, EMPTY = 0, 1
 _BUCKETS = 62
-"""Words the log does not hold share this many ids, by hash: the agent under evaluation may write words nobody logged."""
+"""Words the log does not hold share this many ids, by hash: the agent under evaluation may write words nobody
+logged."""
 _FIRST_WORD = 2 + _BUCKETS
 
 

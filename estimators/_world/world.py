@@ -23,8 +23,8 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a simulated step brings: the next observation as the agent is to read it, the reward, and whether the episode
-    is over."""
+    """What a simulated step brings: the next observation as the agent is to read it, the reward, and whether the
+    episode is over."""
 
     observation: Observation
     reward: float
@@ -48,7 +48,7 @@ class World(ABC):
     def step(self, actions: Sequence[str | None]) -> list[Answer | None]:
         """Answers one action per episode; None for episodes that are over, for good."""
 
-    def meet(self, session: PolicySession) -> None:
+    def meet(self, session: PolicySession) -> None:  # noqa: B027 (most worlds have nothing to ask)
         """Introduces the agent that plays, before the first step; only guided worlds ask it anything."""
 
     def diagnostics(self) -> dict[str, float]:

@@ -26,8 +26,8 @@ class HotpotQATask(RecordedTask):
     )
     folder = Path(__file__).parent / "recorded"
     known_failures = {
-        "check_every_logged_action_is_possible": "the last policy of the epsilon sweep draws from a finite list alone: what "
-        "the loggers wrote beside that list has probability zero under it, and estimators must cope",
+        "check_every_logged_action_is_possible": "the last policy of the epsilon sweep draws from a finite list alone: "
+        "what the loggers wrote beside that list has probability zero under it, and estimators must cope",
     }
 
     @staticmethod

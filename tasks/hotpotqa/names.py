@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -81,7 +81,7 @@ def draw(kind: str, split: Split, count: int, rng: np.random.Generator) -> list[
     return [pool[i] for i in rng.choice(len(pool), count, replace=False)]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _pool(kind: str, split: Split) -> tuple[str, ...]:
     first, second, glue = _POOLS[kind]
     names = (f"{a}{glue}{b}" for a in first for b in second)

@@ -52,9 +52,10 @@ RECIPE = HotpotQARecipe(
     policies=ROSTER,
     logs=LOGS,
     mixes=("a", "b"),
-    # Copying names never seen before is most of what there is to learn. Trials of three minutes on mix a (128 wide) ended at
-    # a loss of 1.26 nats with the defaults, .92 with wider initial weights, .48 with batches of 2,048 as well, .40 with the
-    # loss on observations, which repeat names, as well.
+    # Copying names never seen before is most of what there is to learn. Trials of three minutes on mix a (128 wide)
+    # ended at
+    # a loss of 1.26 nats with the defaults, .92 with wider initial weights, .48 with batches of 2,048 as well, .40
+    # with the loss on observations, which repeat names, as well.
     cloning=CloningConfig(
         hidden=96,
         feed_forward=192,

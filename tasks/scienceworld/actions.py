@@ -9,7 +9,9 @@ from functools import lru_cache
 
 _DOOR = re.compile(r"[Aa] door to the ([a-z ]+?) \(that is (open|closed)\)")
 _ROOM = re.compile(r"(?:is called|You move to|You move through the door to) the ([a-z ]+?)\.")
-_THING = re.compile(r"(?:^|\(containing |: |, )[Aa]n? (?!door to )(?!substance )([a-z][a-z0-9 -]*?)(?= in the |[,.()]|$)")
+_THING = re.compile(
+    r"(?:^|\(containing |: |, )[Aa]n? (?!door to )(?!substance )([a-z][a-z0-9 -]*?)(?= in the |[,.()]|$)"
+)
 _SUBSTANCE = re.compile(r"substance called ([a-z][a-z -]*)")
 _SHUT = re.compile(r"The ([a-z ]+) door is closed")
 _BOX = re.compile(r"\bto the ([a-z]+ box)\b")

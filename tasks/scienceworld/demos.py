@@ -1,6 +1,7 @@
 """Demonstrations for behavior cloning, replayed in the live simulator on the train variations.
 
-Two mixes of experts solve the same instances in different words and habits (see ``experts.py``).  The noise of mix ``a`` is
+Two mixes of experts solve the same instances in different words and habits (see ``experts.py``).  The noise of mix
+``a`` is
 never cloned; mix ``b`` is noisier and half of its noise is cloned.  Every demonstration kept has the full score.
 """
 

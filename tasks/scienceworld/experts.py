@@ -146,7 +146,12 @@ def script(plan: list[Step], mix: str, start: str) -> list[Step]:
     for kind in ("inventory", "check", "look"):
         for i in reversed(range(len(steps))):
             needed = i + 2 < len(steps) and "focus" in (steps[i + 1][0][0], steps[i + 2][0][0])
-            if len(steps) > STEP_LIMIT - 1 and steps[i][1] and steps[i][0][0] == kind and not (kind == "look" and needed):
+            if (
+                len(steps) > STEP_LIMIT - 1
+                and steps[i][1]
+                and steps[i][0][0] == kind
+                and not (kind == "look" and needed)
+            ):
                 del steps[i]
     return [step for step, _ in steps]
 
