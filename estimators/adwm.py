@@ -1,5 +1,4 @@
-"""Autoregressive diffusion world model: latent diffusion one transition at a time, alternated with and guided by the
-agent."""
+"""Autoregressive diffusion world model: latent diffusion step by step, alternated with and guided by the agent."""
 
 from __future__ import annotations
 

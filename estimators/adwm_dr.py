@@ -1,5 +1,4 @@
-"""Doubly robust with adwm as its direct part: Q is learned once from simulated episodes, importance weights correct
-it."""
+"""Doubly robust with adwm as its direct part: Q learned once from simulated episodes, corrected by weights."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The seed of a fit is a function of the configuration, not of the generator given to `Estimator.fit`, which differs
 between estimators: they would otherwise be compared on differently trained models, and each train its own. It does not
-depend on the log either, so that a log with all rewards doubled trains the same model in another currency. Another training of
-the same configuration is asked for by `fit_seed`.
+depend on the log either, so that a log with all rewards doubled trains the same model in another currency. Another
+training of the same configuration is asked for by `fit_seed`.
 """
 
 from __future__ import annotations

@@ -45,6 +45,7 @@ def tuned_scales(task: str, gradient: bool) -> TunedScales:
     if chosen is None:
         raise BenchError(
             f"{CHOSEN} holds no scales for task {task!r}: none was complete on "
-            f"{', '.join(found['others']) or 'any other'}. Run `python -m studies.ablation run` for another task, then `python -m studies.ablation table`."
+            f"{', '.join(found['others']) or 'any other'}. Run `python -m studies.ablation run` for another task, "
+            "then `python -m studies.ablation table`."
         )
     return TunedScales(chosen["omega"], chosen["eta"], tuple(found["others"]))
