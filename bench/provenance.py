@@ -60,11 +60,28 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def source_hash(estimator: str) -> str:
-    """sha256 of an estimator's file and of the shared parts it imports (`_name.py`, `_name/`), directly or not."""
+    """sha256 of what an estimator's file and the shared parts it imports (`_name.py`, `_name/`), directly or not, do:
+    comments, docstrings and layout do not count."""
     digest = hashlib.sha256()
     for path in source_files(estimator):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+        meaning = _meaning(ast.parse(path.read_text(encoding="utf-8")))
+        digest.update(path.name.encode() + b"\0" + repr(meaning).encode() + b"\0")
     return digest.hexdigest()
+
+
+def _meaning(node: object) -> object:
+    """A syntax tree as nested tuples; empty fields are left out, because newer Pythons have more of them."""
+    if isinstance(node, list):
+        return tuple(_meaning(x) for x in node if not _is_docstring(x))
+    if not isinstance(node, ast.AST):
+        return node
+    fields = ((name, _meaning(value)) for name, value in ast.iter_fields(node) if name not in ("ctx", "kind"))
+    return (type(node).__name__, *((name, value) for name, value in fields if value not in (None, ())))
+
+
+def _is_docstring(node: object) -> bool:
+    """A text that stands for itself, of a module, class, function or attribute."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def source_files(estimator: str) -> list[Path]:

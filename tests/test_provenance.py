@@ -21,6 +21,19 @@ def test_the_source_of_an_estimator_includes_the_shared_parts_it_imports(move_in
     assert source_hash("user") != before[0] and source_hash("plain") == before[1]
 
 
+def test_layout_and_words_are_not_source(move_in):
+    house = move_in({"one": ""})
+    write = house.write_estimator
+    write("one", '"""What it is."""\nx = f(1, "ab")  # why\n\n\nclass A:\n    y: int = 0\n    """A field."""\n')
+    before = source_hash("one")
+    write("one", '"""Other words."""\nx = f(\n    1,\n    "a" "b",\n)\nclass A:\n    y: int = (0)\n')
+    assert source_hash("one") == before
+    write("one", '"""Other words."""\nx = f(1, "ac")\nclass A:\n    y: int = 0\n')
+    assert source_hash("one") != before
+    write("one", 'x = f(1, "ab")\nclass A:\n    y: int\n')
+    assert source_hash("one") != before
+
+
 def test_shared_packages_count_whole_and_late_imports_count_too(move_in):
     source = constant(fit="from estimators._world.model import Net")
     house = move_in({"late": source, "_weights": ""})

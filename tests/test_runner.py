@@ -15,9 +15,12 @@ from tests.house import WEIGHTED, constant
 FOUR = ("bold", "fair", "shy", "unmeasured")
 
 
-def compute(house, jobs=None, folder="results", **selection):
+BOTH = ("pooled", "far")
+
+
+def compute(house, jobs=None, folder="results", logs=BOTH, **selection):
     store = Store(house.root / folder)
-    jobs = plan(Selection(n=60, **selection)) if jobs is None else jobs
+    jobs = plan(Selection(n=60, logs=logs, **selection)) if jobs is None else jobs
     outcome = run(missing(jobs, store), store.results, take_provenance(), "serial", 1)
     return outcome, {(r.cell.log, r.spec, r.cell.policy): r for r in store.records()}
 
@@ -51,7 +54,7 @@ def test_a_target_without_measured_truth_keeps_its_estimate(move_in):
 def test_numbers_do_not_depend_on_the_order_of_execution_or_on_what_else_is_run(move_in):
     house = move_in({"weighted": WEIGHTED})
     _, forward = compute(house)
-    jobs = plan(Selection(n=60))[::-1]
+    jobs = plan(Selection(n=60, logs=BOTH))[::-1]
     _, backward = compute(house, jobs=jobs, folder="backward")
     _, alone = compute(house, folder="alone", policies=("shy",), estimators=("weighted[scale=0.5]",), logs=("far",))
     assert values(backward) == values(forward)
