@@ -276,7 +276,7 @@ def test_the_evaluation_list_holds_all_six_types() -> None:
     for one in listed:
         assert parse_instance(one["id"])[:2] == ("eval", one["task"])
         assert 3 < one["gold_length"] < 15
-        assert RECEPTACLES[0] <= one["receptacles"] <= RECEPTACLES[1]
+        assert RECEPTACLES["eval"][0] <= one["receptacles"] <= RECEPTACLES["eval"][1]
 
 
 def test_the_recipe_has_loggers_of_two_kinds_and_twelve_targets() -> None:

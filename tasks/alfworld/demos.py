@@ -25,7 +25,7 @@ from tasks.alfworld.households import TASK_TYPES, household
 from tasks.alfworld.live import NOTHING, STEP_LIMIT, ALFWorld
 from tasks.alfworld.oracle import solve
 
-HOUSEHOLDS = 200
+HOUSEHOLDS = 150
 """Train households per task type."""
 REPLAYS = 2
 """Demonstrations tried per household, each with noise of its own; loading a game costs more than playing it."""

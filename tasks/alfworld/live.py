@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 STEP_LIMIT = 30
 """Steps an agent may take per episode. The literature has 30 and 50 (`ALFWorld(step_limit=50)`); households here are
-small, and no expert needs more than 30."""
+small: 99 of 100 demonstrations take at most 27."""
 NOTHING = "Nothing happens."
 """The engine's answer to a command that is not admissible."""
 VERSION = "alfworld 0.4.2, textworld 1.7.0, fast-downward-textworld 20.6.4, {} wording"
