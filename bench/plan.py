@@ -102,8 +102,10 @@ def plan(selection: Selection) -> list[Job]:
         targets = chosen_targets(task, selection)
         for log, blocks in chosen_blocks(task, selection).items():
             data = task.log_fingerprint(log)
+            size = task.log_size(log)
             for block in blocks:
-                for seed in block.seeds:
+                # the seeds of a profile that a short log has no episodes for are no cells; those asked for are errors
+                for seed in (s for s in block.seeds if selection.seeds or block.n * (s + 1) <= size):
                     jobs += [
                         _job(task.name, log, data, spec, estimator, targets, block.n, seed)
                         for spec, estimator in estimators.items()

@@ -69,6 +69,10 @@ class RecordedTask(Task):
         """A log, whole."""
         return _read_log(self._file("logs", name))
 
+    def log_size(self, name: str) -> int:
+        """Episodes of a log, as the manifest says."""
+        return self.manifest["episodes"][name]
+
     def log_fingerprint(self, name: str) -> str:
         """Hash of the log and of everything the policies said about it; reads no episode."""
         parts = [file_hash(self._file(kind, name)) for kind in ("logs", "log_probs", "next_actions")]

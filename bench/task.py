@@ -126,6 +126,10 @@ class Task(ABC):
     def log(self, name: str) -> LoggedDataset:
         """A log, whole."""
 
+    def log_size(self, name: str) -> int:
+        """Episodes of a log; override where it is known without reading the log."""
+        return len(self.log(name))
+
     def log_fingerprint(self, name: str) -> str:
         """Hash of everything a result on this log depends on; override where it is known without reading the log."""
         return self.log(name).fingerprint

@@ -276,7 +276,7 @@ def test_the_evaluation_list_holds_all_six_types() -> None:
     for one in listed:
         assert parse_instance(one["id"])[:2] == ("eval", one["task"])
         assert 3 < one["gold_length"] < 15
-        assert RECEPTACLES[0] <= one["receptacles"] <= RECEPTACLES[1]
+        assert RECEPTACLES["eval"][0] <= one["receptacles"] <= RECEPTACLES["eval"][1]
 
 
 def test_the_recipe_has_loggers_of_two_kinds_and_twelve_targets() -> None:
@@ -287,7 +287,7 @@ def test_the_recipe_has_loggers_of_two_kinds_and_twelve_targets() -> None:
     assert sum(card.epsilon_sweep for card in RECIPE.targets) == 4
     shares = {f"{mix}-{round(100 * share):03d}" for mix in RECIPE.mixes for share in RECIPE.cloning.checkpoints}
     assert {card.checkpoint for card in RECIPE.policies} <= shares
-    assert "older wording" in RECIPE.environment_version and RECIPE.step_limit == 50
+    assert "older wording" in RECIPE.environment_version and RECIPE.step_limit == STEP_LIMIT
 
 
 @pytest.mark.parametrize("name", ["train/boil/3", "test/look_at_obj_in_light/1", "train/look_at_obj_in_light/x", "12"])

@@ -137,7 +137,7 @@ def test_what_cannot_be_read_or_written_is_refused_by_name(tmp_path: Path) -> No
         (
             (tmp_path / "noise.bin", None, out),
             DataError,
-            r"noise\.bin: not a log in any supported format:\n  canonical: .*\n  \w+/",
+            r"noise\.bin: not a log in any supported format:\n  canonical: .*\n(  \w+/\w+: .*\n)*  scienceworld/",
         ),
         ((tmp_path / "empty", None, out), DataError, "empty: not a log in any supported format"),
         ((good, "toychain", out), DataError, r"header says task 'toy_chain', not 'toychain'"),

@@ -28,6 +28,7 @@ def make_manifest(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
         "step_limit": recipe.step_limit,
         "max_observation_tokens": recipe.max_observation_tokens,
         "logs": {log: list(names) for log, names in recipe.logs.items()},
+        "episodes": {log: sum(1 for _ in played(recipe, log, names, work, out)) for log, names in recipe.logs.items()},
         "loggers": recipe.loggers,
         "policies": [asdict(card) for card in recipe.policies],
         "measured": _measurements(recipe, transcript, work, out),

@@ -25,8 +25,10 @@ from tasks.alfworld.households import TASK_TYPES, household
 from tasks.alfworld.live import NOTHING, STEP_LIMIT, ALFWorld
 from tasks.alfworld.oracle import solve
 
-HOUSEHOLDS = 500
+HOUSEHOLDS = 150
 """Train households per task type."""
+REPLAYS = 2
+"""Demonstrations tried per household, each with noise of its own; loading a game costs more than playing it."""
 NOISE = {"a": 0.15, "b": 0.25}
 """Chance of a noise event before each expert action."""
 CLONED_NOISE = {"a": 0.0, "b": 0.5}
@@ -48,7 +50,7 @@ def replay(env: ALFWorld, instance: str, mix: Mix, seed: int, noisy: bool = True
         noisy: False plays the expert without noise and style slips.
 
     Returns:
-        The demonstration (instance, mix, goal, steps of observation, action, clone and reward, final_observation,
+        The demonstration (instance, mix, seed, goal, steps of observation, action, clone and reward, final_observation,
         score), or None if it misses the step limit or an expert's action does nothing.
     """
     rng = rng_for("alfworld", "demonstration", mix, instance, seed)
@@ -73,7 +75,7 @@ def replay(env: ALFWorld, instance: str, mix: Mix, seed: int, noisy: bool = True
             return None
     if not done:
         return None
-    told = {"instance": instance, "mix": mix, "goal": goal, "steps": steps}
+    told = {"instance": instance, "mix": mix, "seed": seed, "goal": goal, "steps": steps}
     return {**told, "final_observation": observation, "score": steps[-1]["reward"]}
 
 
@@ -107,7 +109,7 @@ def generate(out: Path, mix: Mix, workers: int, seed: int = 0, households: int =
         out: the folder.
         mix: whose habits.
         workers: engine processes.
-        seed: of the noise.
+        seed: of the noise of the first replay of a household; the next one has the next seed.
         households: per task type.
 
     Returns:
@@ -118,17 +120,18 @@ def generate(out: Path, mix: Mix, workers: int, seed: int = 0, households: int =
     lines = file.read_text(encoding="utf-8").splitlines(keepends=True) if file.exists() else []
     lines = [line for line in lines if line.endswith("\n")]  # a line cut short is made again
     file.write_text("".join(lines), encoding="utf-8")
-    have = {json.loads(line)["instance"] for line in lines}
-    instances = [f"train/{task}/{number}" for task in TASK_TYPES for number in range(households)]
-    jobs = [(instance, mix, seed) for instance in instances if instance not in have]
-    kept = Counter(instance.split("/")[1] for instance in have)
+    have = {(demo["instance"], demo["seed"]) for demo in map(json.loads, lines)}
+    instances = [f"train/{task}/{number}" for number in range(households) for task in TASK_TYPES]
+    wanted = [(instance, seed + k) for instance in instances for k in range(REPLAYS)]
+    jobs = [(instance, mix, noise) for instance, noise in wanted if (instance, noise) not in have]
+    kept = Counter(instance.split("/")[1] for instance, _ in have)
     with _mapper(workers) as played, file.open("a", encoding="utf-8") as output:
         for demo in tqdm(played(_demonstrate, jobs), f"mix {mix}", len(jobs), mininterval=5):
             if demo is not None:
                 kept[demo["instance"].split("/")[1]] += 1
                 output.write(json.dumps(demo) + "\n")
     for task in TASK_TYPES:
-        print(f"{task}: kept {kept[task]} of {households}")
+        print(f"{task}: kept {kept[task]} of {households * REPLAYS}")
     return file
 
 

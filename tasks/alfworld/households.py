@@ -3,7 +3,7 @@
 An instance is `<split>/<task type>/<number>`, for example `train/pick_heat_then_place_in_recep/12`; its name alone
 determines it. The splits are ALFRED's: evaluation households stand in floor plans that no train household has. Rooms
 are cut down to what a small agent can learn: 5 to 7 receptacles, each at a place of its own, and 5 objects besides what
-the task needs. Every household is solvable by construction: what the task names is there, reachable, and fits.
+the task needs. Evaluation households are smaller still (3 or 4, and 2), so that agents of this size often succeed. Every household is solvable by construction: what the task names is there, reachable, and fits.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ TASK_TYPES = (
     "pick_two_obj_and_place",
 )
 SPLITS = ("train", "eval")
-RECEPTACLES = (5, 7)
-"""Fewest and most receptacles of a household."""
-EXTRA_OBJECTS = 5
+RECEPTACLES = {"train": (5, 7), "eval": (3, 4)}
+"""Fewest and most receptacles of a household of a split."""
+EXTRA_OBJECTS = {"train": 5, "eval": 2}
 """Objects besides those the task needs."""
 LAMP = "DeskLamp"
 STATIONS = {
@@ -123,13 +123,13 @@ def household(instance: str) -> Household:
     rooms = _ROOMS_OF[task]
     for _ in range(_TRIES):
         plan = _ROOMS[rooms[rng.integers(len(rooms))]] + int(rng.choice(_PLANS[split]))
-        found = _furnished(task, plan, rng)
+        found = _furnished(split, task, plan, rng)
         if found is not None:
             return found
     raise RuntimeError(f"{instance}: no household was found in {_TRIES} floor plans.")
 
 
-def _furnished(task: str, plan: int, rng: np.random.Generator) -> Household | None:
+def _furnished(split: str, task: str, plan: int, rng: np.random.Generator) -> Household | None:
     """A household in one floor plan, or None where the plan does not allow the task."""
     from alfworld.gen import constants
     from alfworld.gen.goal_library import gdict
@@ -148,17 +148,17 @@ def _furnished(task: str, plan: int, rng: np.random.Generator) -> Household | No
     if not pairs:
         return None
     target, destination = pairs[rng.integers(len(pairs))]
-    room = _chosen(fixed, (destination, station), rng)
+    room = _chosen(fixed, (destination, station), RECEPTACLES[split], rng)
     sources = [r for r in room if target in holds[r.kind] and r.kind != destination]
     surfaces = [r for r in room if r.kind in _LAMP_SURFACES]
-    if len(room) < RECEPTACLES[0] or not sources or (destination is None and not surfaces):
+    if len(room) < RECEPTACLES[split][0] or not sources or (destination is None and not surfaces):
         return None
     copies = 2 if task == "pick_two_obj_and_place" else 1
     objects = [_put(target, sources, rng) for _ in range(copies)]
     if destination is None:
         objects.append(_put(LAMP, surfaces, rng))
     extras = [k for k in kinds if k != target and any(k in holds[r.kind] for r in room)]
-    for kind in rng.choice(extras, min(EXTRA_OBJECTS, len(extras)), replace=False).tolist():
+    for kind in rng.choice(extras, min(EXTRA_OBJECTS[split], len(extras)), replace=False).tolist():
         objects.append(_put(kind, [r for r in room if kind in holds[r.kind]], rng))
     templates = gdict[task]["templates"]
     names = {"obj": target.lower(), "recep": (destination or "").lower(), "toggle": LAMP.lower()}
@@ -183,11 +183,13 @@ def _floor_plan(plan: int) -> tuple[tuple[Thing, ...], tuple[str, ...]]:
     return tuple(found.values()), tuple(json.loads((folder / f"FloorPlan{plan}-objects.json").read_text()))
 
 
-def _chosen(fixed: Iterable[Thing], needed: Iterable[str | None], rng: np.random.Generator) -> list[Thing]:
+def _chosen(
+    fixed: Iterable[Thing], needed: Iterable[str | None], number: tuple[int, int], rng: np.random.Generator
+) -> list[Thing]:
     """The receptacles that stay: one of each needed class, then others up to a number drawn at random."""
     shuffled = [list(fixed)[i] for i in rng.permutation(len(list(fixed)))]
     kept = [next(r for r in shuffled if r.kind == kind) for kind in dict.fromkeys(needed) if kind is not None]
-    size = int(rng.integers(RECEPTACLES[0], RECEPTACLES[1] + 1))
+    size = int(rng.integers(number[0], number[1] + 1))
     return (kept + [r for r in shuffled if r not in kept])[: max(size, len(kept))]
 
 

@@ -41,6 +41,10 @@ class ToyChain(Task):
             raise UnknownNameError("log of toy_chain", name, roster.LOGGERS)
         return record.logged(name)
 
+    def log_size(self, name: str) -> int:
+        """Episodes of a log."""
+        return record.LOG_EPISODES
+
     def log_fingerprint(self, name: str) -> str:
         """Identifies a log without drawing it; the last digits of its log-probabilities may differ between machines."""
         return record.fingerprint(name)
