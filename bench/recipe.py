@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.agents.cloning import CloningConfig
+from bench.agents.transcript import WORDS
 from bench.task import Environment, PolicyCard
 
 
@@ -25,7 +26,8 @@ class Recipe(ABC):
         logs: for each log the names of its loggers.
         mixes: training mixes, each one training run.
         cloning: size and training of the agents.
-        vocabulary, max_observation_tokens: of the shared tokenizer and transcript.
+        vocabulary, words, max_observation_tokens: of the shared tokenizer and transcript; `words` is what the tokenizer
+            takes for words (a regular expression).
         log_episodes: episodes per instance in a log, shared evenly by its loggers.
         truth_episodes: on-policy episodes per instance and target.
         next_actions: sampled next actions per logged step and target.
@@ -44,6 +46,7 @@ class Recipe(ABC):
     masked_policy: str
     deterministic: bool
     vocabulary: int = 1536
+    words: str = WORDS
     max_observation_tokens: int = 256
     log_episodes: int = 60
     truth_episodes: int = 12
