@@ -64,6 +64,9 @@ class Recipe(ABC):
     def explore(self, goal: str, observations: Sequence[str]) -> Sequence[str]:
         """The finite action list of epsilon-mixtures."""
 
+    def seed(self, environment: Environment, seed: int) -> None:  # noqa: B027
+        """Seeds what the environment draws in its next episode; most draw nothing."""
+
     @property
     def loggers(self) -> tuple[str, ...]:
         """Every policy that logs."""

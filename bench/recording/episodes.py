@@ -87,6 +87,8 @@ def _play_chunk(chunk: Chunk) -> None:
     recipe = roster.recipe
     missing = len(chunk.jobs) - len(environments)
     environments += threads.map(lambda _: _environment(recipe), range(max(0, missing)))
+    for environment, job in zip(environments, chunk.jobs, strict=False):  # a batch may have fewer jobs
+        recipe.seed(environment, job.seed)
     if chunk.purpose == "masked":
         environments = [MaskedEnvironment(e) for e in environments]
     episodes = play(roster.policy(chunk.policy), environments, chunk.jobs, recipe.step_limit, threads)
