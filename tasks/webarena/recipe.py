@@ -1,4 +1,7 @@
-"""How the WebArena-style recording is made: fifteen kinds of task, two mixes, checkpoints from weak to strong."""
+"""How the WebArena-style recording is made: fifteen kinds of task, two mixes, checkpoints from weak to strong.
+
+The agents write actions by role and name, not by element id: see `tasks.webarena.canonical`.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,11 @@ from tasks.webarena.environment import STEP_LIMIT, VERSION, WebEnvironment
 from tasks.webarena.exploration import exploratory_actions
 from tasks.webarena.generator import generate
 
+WORDS = (
+    r"Tab \d+ \(current\): |['\"]?\n+\t*\[|(?<=\[)\d+|\] \w+ ['\"]| focused: \w+| required: \w+|\s['\"]|"
+    r"\s?[A-Za-z]+|\s?\d|[^\sA-Za-z\d]|\s"
+)
+"""What the agents' tokenizer takes for words: what every line of a page text repeats, and the words of all agents."""
 EVALUATION = 50
 """Evaluation instances: ten worlds, every kind of task three or four times."""
 
@@ -34,18 +42,23 @@ class WebArenaRecipe(Recipe):
         return generate("evaluation", len(self.instances))
 
     def environment(self) -> WebEnvironment:
-        """The evaluation tasks on our sites; element ids are fresh every time, as in WebArena."""
-        return WebEnvironment(self.asked, np.random.default_rng())
+        """The evaluation tasks on our sites; agents act by role and name."""
+        return WebEnvironment(self.asked, np.random.default_rng(), by_name=True)
+
+    def seed(self, environment: WebEnvironment, seed: int) -> None:
+        """Element ids are other ones in every episode, as in WebArena, and repeat with its seed."""
+        environment.seed(seed)
 
     def demonstrations(self, mix: str, out: Path, workers: int) -> list[Path]:
-        """Train tasks done by an expert with noise; only those that reach the score."""
+        """Train tasks done by an expert with noise; only those that reach the score. Made once."""
         from tasks.webarena.demos import generate as demonstrate
 
-        return [demonstrate(out, mix, seed=0)]
+        made = out / f"demos-{mix}.jsonl"
+        return [made if made.exists() else demonstrate(out, mix, seed=0)]
 
     def explore(self, goal: str, observations: Sequence[str]) -> Sequence[str]:
         """See `tasks.webarena.exploration`."""
-        return exploratory_actions(goal, observations)
+        return exploratory_actions(goal, observations, named=True)
 
 
 def _agent(mix: str, percent: int, temperature: float = 1.0) -> PolicyCard:
@@ -82,10 +95,12 @@ RECIPE = WebArenaRecipe(
     ),
     logs={"pooled": ("a-035", "b-050", "a-070"), "far": ("b-100-t040",)},
     mixes=("a", "b"),
-    cloning=CloningConfig(hidden=192, layers=4, heads=6, feed_forward=384),
+    cloning=CloningConfig(epochs=3.0, batch_tokens=2_048, initializer_range=128**-0.5),
     masked_policy="a-100",
     deterministic=False,  # element ids differ in every episode
-    max_observation_tokens=320,
+    vocabulary=1280,
+    words=WORDS,
+    max_observation_tokens=160,
     log_episodes=60,
     truth_episodes=12,
 )
