@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from bench.agents.cloning import read_demonstrations
-from bench.agents.transcript import WORDS
 from tasks.webarena.actions import Action, ActionError, parse_action
 from tasks.webarena.canonical import NO_ELEMENT, NONE, canonical_webarena, raw_webarena
 from tasks.webarena.configs import WebTask, read_configs, write_configs
@@ -198,7 +197,6 @@ def test_the_recipe_is_complete() -> None:
     assert len(samplers) == len(RECIPE.targets) and not samplers & logging
     shares = {int(c.checkpoint.split("-")[1]) / 100 for c in RECIPE.policies}
     assert shares <= set(RECIPE.cloning.checkpoints)
-    assert RECIPE.words.endswith(WORDS)
     env, another = RECIPE.environment(), RECIPE.environment()
     for instance in (RECIPE.instances[0], RECIPE.instances[-1]):
         RECIPE.seed(env, 7)

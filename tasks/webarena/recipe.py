@@ -23,9 +23,12 @@ from tasks.webarena.generator import generate
 
 WORDS = (
     r"Tab \d+ \(current\): |['\"]?\n+\t*\[|(?<=\[)\d+|\] \w+ ['\"]| focused: \w+| required: \w+|\s['\"]|"
-    r"\s?[A-Za-z]+|\s?\d|[^\sA-Za-z\d]|\s"
+    r"[A-Za-z]+|[^A-Za-z]"
 )
-"""What the agents' tokenizer takes for words: what every line of a page text repeats, and the words of all agents."""
+"""What the agents' tokenizer takes for words: what every line of a page text repeats, runs of letters, single signs.
+
+A word is the same token wherever it stands, after a space or a quotation mark: a small model learns to copy it sooner.
+"""
 EVALUATION = 50
 """Evaluation instances: ten worlds, every kind of task three or four times."""
 
@@ -95,7 +98,14 @@ RECIPE = WebArenaRecipe(
     ),
     logs={"pooled": ("a-035", "b-050", "a-070"), "far": ("b-100-t040",)},
     mixes=("a", "b"),
-    cloning=CloningConfig(epochs=3.0, batch_tokens=2_048, initializer_range=128**-0.5),
+    cloning=CloningConfig(
+        epochs=1.5,
+        batch_tokens=1_024,
+        learning_rate=2e-3,
+        initializer_range=128**-0.5,
+        observation_weight=0.5,
+        checkpoints=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+    ),
     masked_policy="a-100",
     deterministic=False,  # element ids differ in every episode
     vocabulary=1280,
