@@ -22,10 +22,10 @@ from tasks.webarena.exploration import exploratory_actions
 from tasks.webarena.generator import generate
 
 WORDS = (
-    r"Tab \d+ \(current\): |['\"]?\n+\t*\[|(?<=\[)\d+|\] \w+ ['\"]| focused: \w+| required: \w+|\s['\"]|"
-    r"[A-Za-z]+|[^A-Za-z]"
+    r"Tab \d+ \(current\): |['\"]?\n+\t*\[|\] \w+ ['\"]| focused: \w+| required: \w+|\s['\"]|"
+    r"[A-Za-z]+|\d+|[^A-Za-z\d]"
 )
-"""What the agents' tokenizer takes for words: what every line of a page text repeats, runs of letters, single signs.
+"""What the agents' tokenizer takes for words: what every line of a page text repeats, runs of letters or digits.
 
 A word is the same token wherever it stands, after a space or a quotation mark: a small model learns to copy it sooner.
 """
@@ -99,7 +99,7 @@ RECIPE = WebArenaRecipe(
     logs={"pooled": ("a-035", "b-050", "a-070"), "far": ("b-100-t040",)},
     mixes=("a", "b"),
     cloning=CloningConfig(
-        epochs=1.5,
+        epochs=4.0,
         batch_tokens=1_024,
         learning_rate=2e-3,
         initializer_range=128**-0.5,
