@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -28,7 +28,7 @@ class Recipe(ABC):
         cloning: size and training of the agents.
         vocabulary, words, max_observation_tokens: of the shared tokenizer and transcript; `words` is what the tokenizer
             takes for words (a regular expression).
-        log_episodes: episodes per instance in a log, shared evenly by its loggers.
+        log_episodes: episodes per instance in a log, shared evenly by its loggers; one number, or one for each log.
         truth_episodes: on-policy episodes per instance and target.
         next_actions: sampled next actions per logged step and target.
         masked_policy: agent of the masked-observation check.
@@ -48,7 +48,7 @@ class Recipe(ABC):
     vocabulary: int = 1536
     words: str = WORDS
     max_observation_tokens: int = 256
-    log_episodes: int = 60
+    log_episodes: int | Mapping[str, int] = 60
     truth_episodes: int = 12
     next_actions: int = 4
 
@@ -66,6 +66,11 @@ class Recipe(ABC):
 
     def seed(self, environment: Environment, seed: int) -> None:  # noqa: B027
         """Seeds what the environment draws in its next episode; most draw nothing."""
+
+    def repeats(self, log: str) -> int:
+        """Episodes per instance of each logger of a log."""
+        episodes = self.log_episodes if isinstance(self.log_episodes, int) else self.log_episodes[log]
+        return episodes // len(self.logs[log])
 
     @property
     def loggers(self) -> tuple[str, ...]:

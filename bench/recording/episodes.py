@@ -40,7 +40,7 @@ class Chunk:
 def chunks(recipe: Recipe, work: Path, out: Path) -> Iterator[Chunk]:
     """All batches of the recording. Log and truth of a policy use independent seeds."""
     roster = Roster(recipe, out)
-    wanted = [(name, log, recipe.log_episodes // len(names)) for log, names in recipe.logs.items() for name in names]
+    wanted = [(name, log, recipe.repeats(log)) for log, names in recipe.logs.items() for name in names]
     wanted += [(card.name, "truth", recipe.truth_episodes) for card in recipe.targets]
     wanted += [(recipe.masked_policy, "masked", 2)]
     for policy, purpose, repeats in wanted:
