@@ -120,6 +120,6 @@ RECIPE = WebArenaRecipe(
     vocabulary=1280,
     words=WORDS,
     max_observation_tokens=160,
-    log_episodes={"pooled": 60, "far": 20},  # no comparison uses more than 1,000 episodes of the far log
+    log_episodes={"pooled": 30, "far": 20},
     truth_episodes=12,
 )
