@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from bench.agents.cloning import CloningConfig
+from bench.agents.transcript import WORDS
 from bench.task import Environment, PolicyCard
 
 
@@ -26,8 +27,9 @@ class Recipe(ABC):
         logs: for each log the names of its loggers.
         mixes: training mixes, each one training run.
         cloning: size and training of the agents.
-        vocabulary, max_observation_tokens: of the shared tokenizer and transcript.
-        log_episodes: episodes per instance in a log, shared evenly by its loggers.
+        vocabulary, words, max_observation_tokens: of the shared tokenizer and transcript; `words` is what the tokenizer
+            takes for words (a regular expression).
+        log_episodes: episodes per instance in a log, shared evenly by its loggers; one number, or one for each log.
         truth_episodes: on-policy episodes per instance and target.
         next_actions: sampled next actions per logged step and target.
         masked_policy: agent of the masked-observation check.
@@ -46,8 +48,9 @@ class Recipe(ABC):
     masked_policy: str
     deterministic: bool
     vocabulary: int = 1536
+    words: str = WORDS
     max_observation_tokens: int = 256
-    log_episodes: int = 60
+    log_episodes: int | Mapping[str, int] = 60
     truth_episodes: int = 12
     next_actions: int = 4
 
@@ -62,6 +65,14 @@ class Recipe(ABC):
     @abstractmethod
     def explore(self, goal: str, observations: Sequence[str]) -> Sequence[str]:
         """The finite action list of epsilon-mixtures."""
+
+    def seed(self, environment: Environment, seed: int) -> None:  # noqa: B027
+        """Seeds what the environment draws in its next episode; most draw nothing."""
+
+    def repeats(self, log: str) -> int:
+        """Episodes per instance of each logger of a log."""
+        episodes = self.log_episodes if isinstance(self.log_episodes, int) else self.log_episodes[log]
+        return episodes // len(self.logs[log])
 
     @property
     def loggers(self) -> tuple[str, ...]:

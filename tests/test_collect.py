@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,18 @@ def test_unknown_parts_and_tasks_without_recipe_are_refused(tmp_path):
         carry_out(RECIPE, tmp_path, tmp_path, ["logs"], workers=1)
     with pytest.raises(BenchError, match="nothing to collect"):
         collect("toy_chain", tmp_path)
+
+
+def test_every_episode_seeds_its_environment(made, tmp_path, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(type(RECIPE), "seed", lambda self, environment, seed: seeds.append(seed))
+    shutil.copytree(made[0] / "agents", tmp_path / "recorded" / "agents")
+    carry_out(replace(RECIPE, deterministic=False), tmp_path / "recorded", tmp_path / "work", ("episodes",), workers=1)
+    per_instance = RECIPE.log_episodes + len(RECIPE.targets) * RECIPE.truth_episodes + 2  # two of them masked
+    assert len(set(seeds)) == len(seeds) == per_instance * len(INSTANCES)
+
+
+def test_a_log_may_have_its_own_number_of_episodes():
+    assert replace(RECIPE, log_episodes={"pooled": 2}).repeats("pooled") == 2
+    three = replace(RECIPE, log_episodes=6, logs={"pooled": ("a-050", "a-100", "a-100-t050")})
+    assert three.repeats("pooled") == 2

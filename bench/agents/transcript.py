@@ -41,13 +41,17 @@ class Marks:
 MARKS = Marks(before=(OBS,), after=(ACT,), end=END, banned=(PAD, GOAL, OBS, ACT))
 
 
-def train_tokenizer(texts: Iterable[str], vocabulary: int) -> Tokenizer:
-    """A byte-level BPE over the given texts; words never merge with their neighbors."""
+WORDS = r"\s?[A-Za-z]+|\s?\d|[^\sA-Za-z\d]|\s"
+"""What a tokenizer takes for words: runs of letters, single digits, single signs."""
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int, words: str = WORDS) -> Tokenizer:
+    """A byte-level BPE over the given texts; words (a regular expression) never merge with their neighbors."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(r"\s?[A-Za-z]+|\s?\d|[^\sA-Za-z\d]|\s"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(words), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

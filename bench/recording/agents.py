@@ -32,7 +32,7 @@ def make_agents(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
     if not tokenizer.exists():
         episodes = [d.episode for paths in files.values() for d in read_demonstrations(paths)]
         texts = (x for e in episodes for s in e.steps for x in (e.goal, s.observation, s.action))
-        train_tokenizer(texts, recipe.vocabulary).save(str(tokenizer))
+        train_tokenizer(texts, recipe.vocabulary, recipe.words).save(str(tokenizer))
     with pool(min(workers, len(recipe.mixes))) as executor:
         for future in [executor.submit(_train, recipe, mix, files[mix], work) for mix in recipe.mixes]:
             future.result()

@@ -40,7 +40,7 @@ class Chunk:
 def chunks(recipe: Recipe, work: Path, out: Path) -> Iterator[Chunk]:
     """All batches of the recording. Log and truth of a policy use independent seeds."""
     roster = Roster(recipe, out)
-    wanted = [(name, log, recipe.log_episodes // len(names)) for log, names in recipe.logs.items() for name in names]
+    wanted = [(name, log, recipe.repeats(log)) for log, names in recipe.logs.items() for name in names]
     wanted += [(card.name, "truth", recipe.truth_episodes) for card in recipe.targets]
     wanted += [(recipe.masked_policy, "masked", 2)]
     for policy, purpose, repeats in wanted:
@@ -87,6 +87,8 @@ def _play_chunk(chunk: Chunk) -> None:
     recipe = roster.recipe
     missing = len(chunk.jobs) - len(environments)
     environments += threads.map(lambda _: _environment(recipe), range(max(0, missing)))
+    for environment, job in zip(environments, chunk.jobs, strict=False):  # a batch may have fewer jobs
+        recipe.seed(environment, job.seed)
     if chunk.purpose == "masked":
         environments = [MaskedEnvironment(e) for e in environments]
     episodes = play(roster.policy(chunk.policy), environments, chunk.jobs, recipe.step_limit, threads)

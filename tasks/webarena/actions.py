@@ -32,7 +32,9 @@ _PATTERNS = {
     "stop": re.compile(r"stop ?\[(.+)\]", re.S),
 }
 _BARE = ("new_tab", "close_tab", "go_back", "go_forward")
-_ROLE_AND_NAME = r"(\w+)\s+('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")"
+LITERAL = r"('(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\")"
+_ROLE_AND_NAME = rf"(\w+)\s+{LITERAL}"
+_ELEMENT = re.compile(rf"^\t*\[(\w+)\] {_ROLE_AND_NAME}", re.M)
 
 
 class ActionError(ValueError):
@@ -97,10 +99,16 @@ def parse_action(text: str) -> Action:
 def find_element(observation: str, element: str) -> tuple[str, str] | None:
     """Role and name of an element of a page text, WebArena's or BrowserGym's; None where the page has no such id."""
     match = re.search(rf"\[{re.escape(element)}\]\s+{_ROLE_AND_NAME}", observation)
-    return None if match is None else (match[1], _unquoted(match[2]))
+    return None if match is None else (match[1], unquoted(match[2]))
 
 
-def _unquoted(literal: str) -> str:
+def element_named(observation: str, role: str, name: str) -> str | None:
+    """Id of the first element of a page text with this role and name; None where the page has none."""
+    found = _ELEMENT.findall(observation)
+    return next((number for number, kind, literal in found if (kind, unquoted(literal)) == (role, name)), None)
+
+
+def unquoted(literal: str) -> str:
     """The text behind a Python literal; forks that do not escape yield texts that are none."""
     try:
         return ast.literal_eval(literal)

@@ -2,6 +2,11 @@
 
 `click [282]` of one episode and `click [17]` of another may be the same decision; as texts they never agree. The normal
 form has the element behind the id, from the page the agent saw: `click link 'Sales'`, `type textbox 'Name' 'Ann' [1]`.
+
+The agents of our recording write normal forms, and `raw_webarena` turns them into raw actions on the page they see. An id
+is a random number of its episode: written out, it would make the same decision another text in every episode, so that
+no logged action matches another, sampled next actions share nothing, and what a world model learns about an action does
+not carry over.
 """
 
 from __future__ import annotations
@@ -11,14 +16,26 @@ import json
 import re
 from typing import Any
 
-from tasks.webarena.actions import Action, ActionError, fenced, find_element, parse_action
+from tasks.webarena.actions import (
+    LITERAL,
+    Action,
+    ActionError,
+    element_named,
+    fenced,
+    find_element,
+    parse_action,
+    unquoted,
+)
 
 NONE = "none"
 """What an answer that holds no action comes to."""
 NO_ELEMENT = "(no such element)"
+_TOUCHING = ("click", "hover", "type")
 _WHERE = re.compile(r"^(.*?) where \[\w+\] is (.*)$", re.S)
 _TAGGED = re.compile(r"<action>(.*?)</action>", re.S)
 _THOUGHT = re.compile(r"<think>(.*?)</think>", re.S)
+_BY_NAME = re.compile(rf"(click|hover|type) (\w+) {LITERAL}(?: {LITERAL}(?: \[([01])\])?)?", re.S)
+_WITH_TEXT = re.compile(rf"(stop|press|goto) {LITERAL}", re.S)
 _ON_ELEMENT = frozenset(
     "click dblclick hover fill press select_option check uncheck focus clear upload_file drag_and_drop".split()
 )
@@ -41,9 +58,14 @@ def canonical_webarena(written: str, observation: str) -> str:
 
 def canonical(action: Action, observation: str) -> str:
     """The normal form of a parsed action on a page."""
+    return by_name(action, find_element(observation, action.element) if action.element else None)
+
+
+def by_name(action: Action, element: tuple[str, str] | None = None) -> str:
+    """The normal form of an action on an element given by role and name."""
     parts = [action.verb]
-    if action.verb in ("click", "hover", "type"):
-        parts.append(_described(find_element(observation, action.element)))
+    if action.verb in _TOUCHING:
+        parts.append(_described(element))
     if action.verb == "type":
         parts += [repr(action.text), f"[{int(action.enter)}]"]
     elif action.verb == "tab_focus":
@@ -51,6 +73,23 @@ def canonical(action: Action, observation: str) -> str:
     elif action.text:
         parts.append(action.text if action.verb == "scroll" else repr(action.text))
     return " ".join(parts)
+
+
+def raw_webarena(written: str, observation: str) -> str:
+    """The action over element ids behind a normal form, on the page the agent sees: `click [282]`.
+
+    The first element of that role and name is meant. What names no element of the page is no action.
+    """
+    named, texted = _BY_NAME.fullmatch(written), _WITH_TEXT.fullmatch(written)
+    if named:
+        verb, role, name, text, enter = named.groups()
+        number = element_named(observation, role, unquoted(name))
+        if number is None or (text is not None) != (verb == "type"):
+            return NONE
+        return f"{verb} [{number}]" if text is None else f"type [{number}] [{unquoted(text)}] [{enter or 1}]"
+    if texted:
+        return f"{texted[1]} [{unquoted(texted[2])}]"
+    return NONE if written.startswith(_TOUCHING) else written
 
 
 def _described(element: tuple[str, str] | None) -> str:

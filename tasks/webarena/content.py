@@ -86,7 +86,7 @@ def _fill_shop(connection: sqlite3.Connection, rng: np.random.Generator) -> None
             for author in rng.permutation(people)[: int(rng.integers(1, 4))].tolist():
                 review = (number, author, int(rng.integers(1, 6)), f"It {_one(_PRAISE, rng)}.")
                 connection.execute("INSERT INTO reviews (product, author, rating, text) VALUES (?, ?, ?, ?)", review)
-    first = int(rng.integers(100, 900))
+    first = int(rng.integers(10, 100 - ORDERS))
     for order in range(first, first + ORDERS):
         customer = CUSTOMER if (order - first) % 2 else _one(people, rng)
         row = (order, customer, int(rng.integers(1, number + 1)), int(rng.integers(1, 5)), _one(STATUSES[:3], rng))

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from bench.formats.files import atomic
 from bench.rng import rng_for
+from tasks.webarena.canonical import NO_ELEMENT, canonical_webarena
 from tasks.webarena.configs import WebTask
 from tasks.webarena.environment import STEP_LIMIT, WebEnvironment
 from tasks.webarena.experts import Mix, noise_event, plan, render
@@ -23,7 +24,7 @@ from tasks.webarena.generator import generate as generate_tasks
 
 TASKS = 6_000
 """Train tasks that are demonstrated."""
-REPLAYS = 2
+REPLAYS = 1
 """Demonstrations tried per task."""
 NOISE = {"a": 0.12, "b": 0.2}
 """Chance of a noise event before each expert action."""
@@ -41,8 +42,8 @@ def replay(task: WebTask, mix: Mix, seed: int, number: int, noisy: bool = True) 
         noisy: False plays the expert without noise.
 
     Returns:
-        The demonstration (instance, mix, goal, steps of observation, action, clone and reward, final_observation,
-        score), or None if it misses the score or the step limit.
+        The demonstration (instance, mix, goal, steps of observation, action by name and raw, clone and reward,
+        final_observation, score), or None if it misses the score or the step limit.
     """
     rng = rng_for("webarena", "demonstration", mix, task.instance, seed, number)
     env = WebEnvironment([task], rng)
@@ -65,7 +66,9 @@ def replay(task: WebTask, mix: Mix, seed: int, number: int, noisy: bool = True) 
         if action is None:
             break
         answer, reward, done = env.step(action)
-        steps.append({"observation": observation, "action": action, "clone": clone, "reward": reward})
+        named = canonical_webarena(action, observation)
+        clone &= NO_ELEMENT not in named  # nobody can name what is not there
+        steps.append({"observation": observation, "action": named, "raw": action, "clone": clone, "reward": reward})
         observation = answer
     env.close()
     found = {"instance": task.instance, "mix": mix, "goal": goal, "steps": steps}

@@ -12,16 +12,18 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from bench.rng import rng_for
 from tasks.webarena.accessibility import ElementIds
 from tasks.webarena.actions import Action, ActionError, fenced, parse_action
 from tasks.webarena.browser import Browser
+from tasks.webarena.canonical import raw_webarena
 from tasks.webarena.configs import WebTask, resolved
 from tasks.webarena.evaluators import score
 from tasks.webarena.site import Site
 
-STEP_LIMIT = 12
+STEP_LIMIT = 10
 """Steps an agent may take per episode. The runner applies it; the environment itself has no limit."""
-VERSION = "webarena-style sites 1"
+VERSION = "webarena-style sites 2"
 """Version of the sites, their texts and rules."""
 
 FAILURES = 3
@@ -35,13 +37,19 @@ class WebEnvironment:
     Args:
         tasks: what can be asked.
         ids: source of the element ids.
+        by_name: actions are the normal forms of `tasks.webarena.canonical`, which name elements by role and name.
     """
 
-    def __init__(self, tasks: Iterable[WebTask], ids: np.random.Generator):
+    def __init__(self, tasks: Iterable[WebTask], ids: np.random.Generator, by_name: bool = False):
         self.tasks = {task.instance: task for task in tasks}
         self._rng = ids
+        self._by_name = by_name
         self._task: WebTask | None = None
         self._site: Site | None = None
+
+    def seed(self, seed: int) -> None:
+        """Makes the element ids of the episodes that follow a function of a seed."""
+        self._rng = rng_for("webarena", "ids", seed)
 
     def reset(self, instance: str) -> tuple[str, str]:
         """Starts an episode on untouched sites.
@@ -80,6 +88,8 @@ class WebEnvironment:
         if self._task is None or self._site is None:
             raise RuntimeError(f"step({action!r}): no episode is running; call reset(instance) first.")
         action = _CONTROL.sub("", action.encode("utf-8", "replace").decode("utf-8"))
+        if self._by_name:
+            action = raw_webarena(action, self.browser.text())
         inner = fenced(action)
         try:
             parsed = parse_action(action if inner is None else inner)

@@ -101,8 +101,29 @@ def _to_post(given: dict[str, Any], site: Site, mix: Mix) -> _Way:
     return [_link(given["forum"]), _link(given["title"])]
 
 
+def _to_look(given: dict[str, Any], site: Site, mix: Mix) -> _Way:
+    name = _name_of(given["look"], site)
+    start = _entered("Search", given["look"], "Search", mix) if mix == "a" else [_link(given["category"])]
+    return [*start, _link(name)]
+
+
+def _name_of(look: str, site: Site) -> str:
+    return site.row("SELECT name FROM products WHERE name LIKE ?", f"{look} %")["name"]
+
+
+def _to_newest(given: dict[str, Any], site: Site, mix: Mix) -> _Way:
+    newest = site.row("SELECT title FROM posts WHERE forum = ? ORDER BY id DESC", given["forum"])
+    return [_link(given["forum"]), _link(newest["title"])]
+
+
+def _cancel(given: dict[str, Any], site: Site, mix: Mix) -> _Way:
+    end = "max" if given["which"] == "newest" else "min"
+    number = site.row(f"SELECT {end}(id) FROM orders")[0]
+    return [_link("Orders"), _link(f"Order {number}"), *_pressed("Cancel", mix)]
+
+
 def _reprice(given: dict[str, Any], site: Site, mix: Mix) -> _Way:
-    found = [*_entered("Find product", given["product"], "Find", mix), _link(given["product"])]
+    found = [*_entered("Find product", given["look"], "Find", mix), _link(_name_of(given["look"], site))]
     return [*found, *_entered("New price", str(given["price"]), "Save", mix)]
 
 
@@ -113,18 +134,21 @@ _WAYS: dict[str, Callable[[dict[str, Any], Site, Mix], _Way]] = {
     "rating": _to_reviews,
     "status": _to_order,
     "paid": _to_order,
-    "cart": lambda given, site, mix: [*_to_product(given, site, mix), *_pressed("Add to Cart", mix)],
+    "cart": lambda given, site, mix: [*_to_look(given, site, mix), *_pressed("Add to Cart", mix)],
     "category": lambda given, site, mix: [_link(given["category"])],
     "author": _to_post,
-    "upvote": lambda given, site, mix: [*_to_post(given, site, mix), *_pressed("Upvote", mix)],
-    "comment": lambda given, site, mix: [*_to_post(given, site, mix), *_entered("Comment", given["text"], "Post", mix)],
+    "upvote": lambda given, site, mix: [*_to_newest(given, site, mix), *_pressed("Upvote", mix)],
+    "comment": lambda given, site, mix: [
+        *_to_newest(given, site, mix),
+        *_entered("Comment", given["text"], "Post", mix),
+    ],
     "submit": lambda given, site, mix: [
         _link(given["forum"]),
         _link("Submit"),
         *_entered("Title", given["title"], "Create", mix),
     ],
     "reprice": _reprice,
-    "cancel": lambda given, site, mix: [_link("Orders"), _link(f"Order {given['order']}"), *_pressed("Cancel", mix)],
+    "cancel": _cancel,
     "bestseller": lambda given, site, mix: [],
 }
 

@@ -1,4 +1,8 @@
-"""Tasks on our sites, drawn from what a world holds, as configs in WebArena's own schema."""
+"""Tasks on our sites, drawn from what a world holds, as configs in WebArena's own schema.
+
+Most goals do not spell out what has to be clicked or answered ("the Amber product", "the newest post"): an agent that
+acts by name must read the pages, too.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +71,21 @@ def _pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
+def _look(product: dict[str, Any]) -> str:
+    return product["name"].split(" ")[0]
+
+
+def _one_of_its_look(site: Site, rng: np.random.Generator) -> dict[str, Any]:
+    """A product that is the only one of its look, so that the look says which one is meant."""
+    look = "substr(name, 1, instr(name, ' '))"
+    return _one(site, rng, "products", f"{look} IN (SELECT {look} FROM products GROUP BY 1 HAVING count(*) = 1)")
+
+
+def _newest_post(site: Site, rng: np.random.Generator) -> dict[str, Any]:
+    forum = _pick(FORUMS, rng)
+    return dict(site.row("SELECT * FROM posts WHERE forum = ? ORDER BY id DESC", forum))
+
+
 def _price(site: Site, rng: np.random.Generator) -> Drawn:
     product = _one(site, rng, "products")
     return {"product": product["name"]}, _answer(exact_match=f"${product['price']}")
@@ -101,8 +120,9 @@ def _paid(site: Site, rng: np.random.Generator) -> Drawn:
 
 
 def _cart(site: Site, rng: np.random.Generator) -> Drawn:
-    product = _one(site, rng, "products")
-    return {"product": product["name"]}, _page("__SHOPPING__/cart", _text_of("#cart"), must_include=[product["name"]])
+    product = _one_of_its_look(site, rng)
+    scored = _page("__SHOPPING__/cart", _text_of("#cart"), must_include=[product["name"]])
+    return {"look": _look(product), "category": product["category"]}, scored
 
 
 def _category(site: Site, rng: np.random.Generator) -> Drawn:
@@ -117,17 +137,17 @@ def _author(site: Site, rng: np.random.Generator) -> Drawn:
 
 
 def _upvote(site: Site, rng: np.random.Generator) -> Drawn:
-    post = _one(site, rng, "posts")
+    post = _newest_post(site, rng)
     locator = "document.querySelector('form.vote').getAttribute('class')"
     scored = _page(f"__REDDIT__/f/{post['forum']}/{post['id']}", locator, must_include=["upvoted"])
-    return {"title": post["title"], "forum": post["forum"]}, scored
+    return {"forum": post["forum"]}, scored
 
 
 def _comment(site: Site, rng: np.random.Generator) -> Drawn:
-    post, text = _one(site, rng, "posts"), _pick(_REMARKS, rng)
+    post, text = _newest_post(site, rng), _pick(_REMARKS, rng)
     url = f"__REDDIT__/f/{post['forum']}/{post['id']}"
     scored = _page(url, _text_of("#comments"), must_include=[f"{CUSTOMER}: {text}"])
-    return {"text": text, "title": post["title"], "forum": post["forum"]}, scored
+    return {"text": text, "forum": post["forum"]}, scored
 
 
 def _submit(site: Site, rng: np.random.Generator) -> Drawn:
@@ -136,16 +156,17 @@ def _submit(site: Site, rng: np.random.Generator) -> Drawn:
 
 
 def _reprice(site: Site, rng: np.random.Generator) -> Drawn:
-    product, price = _one(site, rng, "products"), int(rng.integers(3, 96))
+    product, price = _one_of_its_look(site, rng), int(rng.integers(3, 96))
     price += price == product["price"]
     scored = _page(f"__SHOPPING_ADMIN__/product/{product['id']}", _text_of(".price"), exact_match=f"Price: ${price}")
-    return {"product": product["name"], "price": price}, scored
+    return {"look": _look(product), "price": price}, scored
 
 
 def _cancel(site: Site, rng: np.random.Generator) -> Drawn:
-    order = _one(site, rng, "orders")
+    which = _pick(("newest", "oldest"), rng)
+    order = site.row(f"SELECT * FROM orders ORDER BY id {'DESC' if which == 'newest' else 'ASC'}")
     url = f"__SHOPPING_ADMIN__/order/{order['id']}"
-    return {"order": order["id"]}, _page(url, _text_of(".status"), exact_match="Status: canceled")
+    return {"which": which}, _page(url, _text_of(".status"), exact_match="Status: canceled")
 
 
 def _bestseller(site: Site, rng: np.random.Generator) -> Drawn:
@@ -157,12 +178,12 @@ def _bestseller(site: Site, rng: np.random.Generator) -> Drawn:
 TEMPLATES = (
     Template("price", "shopping", "What is the price of the {{product}}?", _price),
     Template("author", "reddit", 'Who wrote the post "{{title}}" in the forum {{forum}}?', _author),
-    Template("cancel", "shopping_admin", "Cancel order {{order}}.", _cancel),
-    Template("cart", "shopping", "Add the {{product}} to my cart.", _cart),
-    Template("upvote", "reddit", 'Upvote the post "{{title}}" in the forum {{forum}}.', _upvote),
-    Template("reprice", "shopping_admin", "Set the price of the {{product}} to {{price}} dollars.", _reprice),
+    Template("cancel", "shopping_admin", "Cancel the {{which}} order.", _cancel),
+    Template("cart", "shopping", "Add the {{look}} product of {{category}} to my cart.", _cart),
+    Template("upvote", "reddit", 'Upvote the newest post in the forum {{forum}}.', _upvote),
+    Template("reprice", "shopping_admin", "Set the price of the {{look}} product to {{price}} dollars.", _reprice),
     Template("rating", "shopping", "How many stars did {{author}} give the {{product}}?", _rating),
-    Template("comment", "reddit", 'Comment "{{text}}" on the post "{{title}}" in the forum {{forum}}.', _comment),
+    Template("comment", "reddit", 'Comment "{{text}}" on the newest post in the forum {{forum}}.', _comment),
     Template("bestseller", "shopping_admin", "What is the number {{place}} best-selling product?", _bestseller),
     Template("status", "shopping", "What is the status of my order {{order}}?", _status),
     Template("submit", "reddit", 'Write a new post "{{title}}" in the forum {{forum}}.', _submit),
