@@ -241,7 +241,7 @@ def test_status_tells_stale_and_superseded_cells_apart_and_writes_nothing(move_i
     before = contents(house.results)
     arguments = ("status", "--n", "30", "--log", "pooled")
     assert "stale" not in bench(*arguments)[1]
-    house.write_estimator("flat", constant() + "\n# a change\n")
+    house.write_estimator("flat", constant() + "\nCHANGED = True\n")
     assert "flat: 4 cells. If numbers change, bump its version" in bench(*arguments)[1]
     house.write_estimator("flat", constant().replace("factor: float", "version = 2\n    factor: float"))
     out = bench(*arguments)[1]
