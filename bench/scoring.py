@@ -31,7 +31,7 @@ class Standing:
         ceilings: what a perfect estimator would score, by metric.
         comparisons: paired differences; empty on boards that only feed the size curve.
         real: the error of m real episodes, where the on-policy returns are known.
-        main: shown in the leaderboard (of several log sizes, the one with the most estimates).
+        main: shown in the leaderboard (of several log sizes, the one at which most estimators judge most policies).
     """
 
     board: Board
@@ -117,10 +117,11 @@ def score(results_dir: Path, n_draws: int = DRAWS) -> Scores:
 
 
 def _main_boards(found: list[Board]) -> Collection[int]:
-    """Positions of the boards to show: of each task and log the size with most estimates, the largest of equals."""
+    """Positions of the boards to show: of each task and log the size at which most estimators judge most policies, on
+    however many seeds; the largest of equals."""
     best: dict[tuple[str, str], tuple[int, int, int]] = {}
     for i, board in enumerate(found):
-        key, size = (board.task, board.log), sum(int(row.done.sum()) for row in board.rows.values())
+        key, size = (board.task, board.log), sum(int(row.done.any(axis=0).sum()) for row in board.rows.values())
         best[key] = max(best.get(key, (-1, -1, -1)), (size, board.n, i))
     return {i for _, _, i in best.values()}
 
