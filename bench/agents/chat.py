@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
+from jinja2 import TemplateError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
@@ -128,7 +129,7 @@ def _template_parts(tokenizer: PreTrainedTokenizerBase, system: str) -> tuple[st
         messages.insert(0, {"role": "system", "content": system})
     try:
         written = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    except Exception as error:  # a template is a program of its own: it raises what it likes
+    except (TemplateError, TypeError, ValueError) as error:  # what a template raises, or stumbles over
         raise BenchError(f"the chat template refuses a conversation of questions and answers: {error}") from error
     parts = []
     for text in marked:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from bench.agents.cloning import CloningConfig
-from bench.recipe import Recipe
-from bench.task import PolicyCard
+from bench.recipe import Recipe, checkpoint, exploring
 from tasks.alfworld.actions import exploratory_actions
 from tasks.alfworld.live import STEP_LIMIT, VERSION, ALFWorld
 
@@ -38,17 +37,6 @@ class ALFWorldRecipe(Recipe):
         return exploratory_actions(goal, observations)
 
 
-def _agent(mix: str, percent: int, temperature: float = 1.0) -> PolicyCard:
-    sampler = "" if temperature == 1.0 else f"-t{round(100 * temperature):03d}"
-    words = f"mix {mix}, {percent} % of the training, temperature {temperature:g}"
-    return PolicyCard(f"{mix}-{percent:03d}{sampler}", words, f"{mix}-{percent:03d}", temperature)
-
-
-def _epsilon(epsilon: float) -> PolicyCard:
-    words = f"mix a, fully trained, each action uniform over plausible ones with probability {epsilon:g}"
-    return PolicyCard(f"a-100-eps{round(100 * epsilon):03d}", words, "a-100", epsilon=epsilon, epsilon_sweep=True)
-
-
 def _instances() -> tuple[str, ...]:
     raw = json.loads(INSTANCES.read_text(encoding="utf-8"))["instances"]
     return tuple(one["id"] for one in raw)
@@ -60,20 +48,20 @@ RECIPE = ALFWorldRecipe(
     environment_version=VERSION.format("older"),
     policies=(
         # loggers
-        _agent("a", 35),
-        _agent("b", 50),
-        _agent("a", 70),
-        _agent("b", 100, 0.4),
+        checkpoint("a", 35),
+        checkpoint("b", 50),
+        checkpoint("a", 70),
+        checkpoint("b", 100, 0.4),
         # targets, from weak to strong within a mix
-        _agent("a", 35, 0.4),
-        _agent("a", 50),
-        _agent("a", 100),
-        _agent("a", 100, 0.4),
-        _agent("b", 20),
-        _agent("b", 35),
-        _agent("b", 70),
-        _agent("b", 100),
-        *map(_epsilon, (0.25, 0.5, 0.75, 1.0)),
+        checkpoint("a", 35, 0.4),
+        checkpoint("a", 50),
+        checkpoint("a", 100),
+        checkpoint("a", 100, 0.4),
+        checkpoint("b", 20),
+        checkpoint("b", 35),
+        checkpoint("b", 70),
+        checkpoint("b", 100),
+        *map(exploring, (0.25, 0.5, 0.75, 1.0)),
     ),
     logs={"pooled": ("a-035", "b-050", "a-070"), "far": ("b-100-t040",)},
     mixes=("a", "b"),

@@ -12,7 +12,7 @@ from tasks.webarena.exploration import exploratory_actions
 
 
 class WebArenaTask(RecordedTask):
-    """Fifteen kinds of task (look up, buy, post, administer); language-model agents cloned from scripted experts.
+    """Nine kinds of task (look up, buy, post, administer); language-model agents cloned from scripted experts.
 
     Values are not comparable with published ones: the sites are ours, and much smaller than WebArena's.
     """

@@ -14,8 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from bench.agents.cloning import CloningConfig
-from bench.recipe import Recipe
-from bench.task import PolicyCard
+from bench.recipe import Recipe, checkpoint, exploring
 from tasks.webarena.configs import WebTask
 from tasks.webarena.environment import STEP_LIMIT, VERSION, WebEnvironment
 from tasks.webarena.exploration import exploratory_actions
@@ -73,37 +72,26 @@ class WebArenaRecipe(Recipe):
         return exploratory_actions(goal, observations, named=True)
 
 
-def _agent(mix: str, percent: int, temperature: float = 1.0) -> PolicyCard:
-    sampler = "" if temperature == 1.0 else f"-t{round(100 * temperature):03d}"
-    words = f"mix {mix}, {percent} % of the training, temperature {temperature:g}"
-    return PolicyCard(f"{mix}-{percent:03d}{sampler}", words, f"{mix}-{percent:03d}", temperature)
-
-
-def _epsilon(epsilon: float) -> PolicyCard:
-    words = f"mix a, fully trained, each action uniform over plausible ones with probability {epsilon:g}"
-    return PolicyCard(f"a-100-eps{round(100 * epsilon):03d}", words, "a-100", epsilon=epsilon, epsilon_sweep=True)
-
-
 RECIPE = WebArenaRecipe(
     instances=tuple(task.instance for task in evaluated()),
     step_limit=STEP_LIMIT,
     environment_version=VERSION,
     policies=(
         # loggers
-        _agent("a", 60),
-        _agent("b", 60),
-        _agent("a", 80),
-        _agent("b", 100, 0.4),
+        checkpoint("a", 60),
+        checkpoint("b", 60),
+        checkpoint("a", 80),
+        checkpoint("b", 100, 0.4),
         # targets, from weak to strong within a mix
-        _agent("a", 30),
-        _agent("a", 60, 0.4),
-        _agent("a", 80, 0.4),
-        _agent("a", 100),
-        _agent("a", 100, 0.4),
-        _agent("b", 40),
-        _agent("b", 80),
-        _agent("b", 100),
-        *map(_epsilon, (0.25, 0.5, 0.75, 1.0)),
+        checkpoint("a", 30),
+        checkpoint("a", 60, 0.4),
+        checkpoint("a", 80, 0.4),
+        checkpoint("a", 100),
+        checkpoint("a", 100, 0.4),
+        checkpoint("b", 40),
+        checkpoint("b", 80),
+        checkpoint("b", 100),
+        *map(exploring, (0.25, 0.5, 0.75, 1.0)),
     ),
     logs={"pooled": ("a-060", "b-060", "a-080"), "far": ("b-100-t040",)},
     mixes=("a", "b"),
