@@ -280,6 +280,10 @@ class Estimate:
     chat: Path | None = None
     """What a chat model is told: JSON with system, instruction, acknowledgement, max_observation_tokens,
     max_action_tokens (`bench.agents.chat.ChatFormat`)."""
+    device: str = "cpu"
+    """Where a chat model is computed: cpu, cuda, cuda:1, ..."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Precision of a chat model. Anything but float32 shows in the log-probabilities."""
     seed: int = 0
     """Of everything random."""
     out: Path | None = None
@@ -294,7 +298,7 @@ class Estimate:
         from bench.own_agent import Agent, as_table, judge_agent
 
         data = read_log(self.path, actions=self.actions)
-        policy = Agent(self.agent, self.temperature, self.chat).load()
+        policy = Agent(self.agent, self.temperature, self.chat, self.device, self.dtype).load()
         records = judge_agent(policy, data, self.path.name, self.estimator, self.seed)
         print(as_table(records, data))
         if self.out is not None:

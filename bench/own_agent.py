@@ -42,11 +42,14 @@ class Agent:
             Face chat model, by folder or by name on the hub.
         temperature: of a chat model.
         chat: JSON file with the fields of `bench.agents.chat.ChatFormat`, for a chat model; None for its defaults.
+        device, dtype: where and how precisely a chat model is computed.
     """
 
     source: str
     temperature: float = 1.0
     chat: Path | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
 
     def load(self) -> Policy:
         """The agent.
@@ -56,13 +59,14 @@ class Agent:
         """
         path, colon, name = self.source.rpartition(":")
         if colon and path.endswith(".py"):
-            if self.temperature != 1.0 or self.chat is not None:
-                raise BenchError(f"{self.source}: a policy of your own decides temperature and format itself.")
+            own = (self.temperature, self.chat, self.device, self.dtype)
+            if own != (Agent.temperature, Agent.chat, Agent.device, Agent.dtype):
+                raise BenchError(f"{self.source}: a policy of your own decides temperature, format and device itself.")
             return _from_file(Path(path), name)
         from bench.agents.chat import ChatFormat, chat_policy
 
         form = ChatFormat() if self.chat is None else _chat_format(self.chat, ChatFormat)
-        return chat_policy(Path(self.source).name, self.source, form, self.temperature)
+        return chat_policy(Path(self.source).name, self.source, form, self.temperature, self.device, self.dtype)
 
 
 def judge_agent(

@@ -58,12 +58,14 @@ def continued(
 
     Args:
         inputs: (B, W) ids or (B, W, d) embeddings. position: (B, W) place of each in its own text.
-        mask: (B, W, columns + W), True where a token may look.
+        mask: (B, W, columns + W), True where a token may look. All three may be on any device.
 
     Returns:
-        (B, W, d) hidden states.
+        (B, W, d) hidden states, on the model's device.
     """
-    additive = torch.zeros(mask.shape).masked_fill_(~mask, -torch.inf)  # once, not in every layer
+    inputs, position, mask = (x.to(model.device) for x in (inputs, position, mask))
+    additive = torch.zeros(mask.shape, dtype=model.dtype, device=mask.device)
+    additive.masked_fill_(~mask, -torch.inf)  # once, not in every layer
     given = {"inputs_embeds" if inputs.is_floating_point() else "input_ids": inputs}
     out = model.base_model(
         **given, position_ids=position, attention_mask=additive[:, None], past_key_values=cache, use_cache=True
@@ -75,6 +77,7 @@ def selected_rows(cache: Cache, rows: torch.Tensor) -> Cache:
     """A copy that holds some rows of the batch."""
     copied = growing_cache()
     for layer in cache.layers:
+        rows = rows.to(layer.keys.device)
         one = GrowingLayer()
         one.lazy_initialization(layer.keys, layer.values)
         one.keys, one.values = layer.keys[rows], layer.values[rows]

@@ -100,21 +100,33 @@ class ChatTranscript(Transcript):
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-def chat_policy(name: str, model: str | Path, form: ChatFormat = ChatFormat(), temperature: float = 1.0) -> LMPolicy:
+def chat_policy(
+    name: str,
+    model: str | Path,
+    form: ChatFormat = ChatFormat(),
+    temperature: float = 1.0,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> LMPolicy:
     """An agent from a Hugging Face model, by folder or by name on the hub.
 
     Args:
         temperature: at which it samples; its log-probabilities are at the same one.
+        device, dtype: where the model is computed and in what precision, by their names in torch.
 
     Raises:
-        BenchError: not a model that can be loaded, or no usable chat template.
+        BenchError: not a model that can be loaded, no usable chat template, or no such device here.
     """
     disable_progress_bar()
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
-        weights = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        weights = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))
     except (OSError, ValueError) as error:
         raise BenchError(f"{model}: cannot be loaded as a causal language model: {error}") from error
+    try:
+        weights = weights.to(device)
+    except (RuntimeError, AssertionError) as error:  # the latter from builds of torch without CUDA
+        raise BenchError(f"device {device!r} cannot hold the model: {str(error).splitlines()[0]}") from error
     return LMPolicy(name, LanguageModel(weights, ChatTranscript(tokenizer, form)), temperature)
 
 

@@ -142,7 +142,8 @@ def _continuations(batch: KeyValueBatch, choices: Sequence[Sequence[Tokens]], te
         batch.lm.model.lm_head(states[row, column]), temperature, column == 0, batch.lm.transcript.marks
     )
     owner = np.repeat(np.arange(len(flat)), [len(choice) for _, choice in flat])
-    total = np.bincount(owner, weights=logp.gather(-1, token[:, None])[:, 0].double().numpy())
+    chosen = logp.gather(-1, token.to(logp.device)[:, None])[:, 0]
+    total = np.bincount(owner, weights=chosen.double().cpu().numpy())
     total[[len(choice) > batch.lm.transcript.max_action_tokens + 1 for _, choice in flat]] = -np.inf
     return np.split(total, np.cumsum([len(mine) for mine in choices])[:-1])
 

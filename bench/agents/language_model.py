@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 class LanguageModel:
     """A Hugging Face causal LM with the transcript format it was trained on.
 
+    Weights, keys and values and hidden states are where the model is; what says which token goes where is on the CPU.
+
     Args:
-        model: any causal LM that takes 4-d attention masks and position ids (Llama, GPT-2, Qwen, ...).
+        model: any causal LM that takes 4-d attention masks and position ids (Llama, GPT-2, Qwen, ...), on any device.
         transcript: its tokenizer and segment format.
     """
 
@@ -39,6 +41,15 @@ class LanguageModel:
         disable_progress_bar()  # checkpoints are small and many; a bar each would drown the benchmark's own
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
         return cls(model, transcript)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self.model.device
+
+    def embedded(self, ids: Sequence[int] | torch.Tensor) -> torch.Tensor:
+        """(..., d) embeddings of (...) token ids."""
+        return self.model.get_input_embeddings()(torch.as_tensor(ids, dtype=torch.long, device=self.device))
 
     def action_log_probs(
         self, trajectories: Sequence[Trajectory], temperatures: Sequence[float], batch_tokens: int = 16_384
@@ -68,7 +79,7 @@ class LanguageModel:
 
     @torch.inference_mode()
     def _score(self, episodes: list, temperatures: Sequence[float]) -> list[np.ndarray]:
-        ids = padded([e.ids for e in episodes])
+        ids = padded([e.ids for e in episodes]).to(self.device)
         hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state  # (B, L, d)
         # Only positions that predict an action token reach the output layer: most of a transcript is observation.
         place = [(r, p, p == a) for r, e in enumerate(episodes) for a, b in e.spans for p in range(a, b)]
@@ -78,10 +89,8 @@ class LanguageModel:
         step = np.repeat(np.arange(sum(len(e.spans) for e in episodes)), [b - a for e in episodes for a, b in e.spans])
         out = []
         for temperature in temperatures:
-            logp = sampling_log_probs(logits, temperature, first, self.transcript.marks).gather(-1, token[:, None])[
-                :, 0
-            ]
-            out.append(np.bincount(step, weights=logp.double().numpy()))
+            logp = sampling_log_probs(logits, temperature, first, self.transcript.marks).gather(-1, token[:, None])
+            out.append(np.bincount(step, weights=logp[:, 0].double().cpu().numpy()))
         values = np.stack(out)  # (temperatures, steps of the batch)
         too_long = [b - a > self.transcript.max_action_tokens + 1 for e in episodes for a, b in e.spans]
         values[:, too_long] = -np.inf
@@ -96,14 +105,14 @@ def sampling_log_probs(
     Banned tokens are never written, and an action has at least one token before its end marker.
 
     Args:
-        logits: (N, V).
+        logits: (N, V), on any device, where the result is too.
         first: (N,) bool, position of the first token of an action.
     """
     logits = logits.float() / temperature
     banned = torch.zeros(logits.shape[-1], dtype=torch.bool)
     banned[list(marks.banned)] = True
-    logits = logits.masked_fill(banned, float("-inf"))
-    logits[first, marks.end] = float("-inf")
+    logits = logits.masked_fill(banned.to(logits.device), float("-inf"))
+    logits[first.to(logits.device), marks.end] = float("-inf")
     return torch.log_softmax(logits, dim=-1)
 
 
@@ -127,7 +136,8 @@ class KeyValueBatch:
         self.cache = growing_cache()
         self.valid = torch.zeros(rows, 0, dtype=torch.bool)  # (B, columns)
         self.length = torch.zeros(rows, dtype=torch.long)  # real tokens per row
-        self.hidden = torch.zeros(rows, lm.model.config.hidden_size)  # state after the last real token of each row
+        # state after the last real token of each row
+        self.hidden = torch.zeros(rows, lm.model.config.hidden_size, dtype=lm.model.dtype, device=lm.device)
 
     @torch.inference_mode()
     def read(self, chunks: Sequence[Sequence[int] | torch.Tensor]) -> None:
@@ -173,8 +183,7 @@ class KeyValueBatch:
         """(B, W) padded ids, or (B, W, d) embeddings where any chunk is made of them."""
         if not any(isinstance(c, torch.Tensor) for c in chunks):
             return padded(chunks)
-        table = self.lm.model.get_input_embeddings()
-        rows = [c if isinstance(c, torch.Tensor) else table(torch.tensor(c)) for c in chunks]
+        rows = [c.to(self.hidden) if isinstance(c, torch.Tensor) else self.lm.embedded(c) for c in chunks]
         return pad_sequence(rows, batch_first=True)
 
     @contextmanager
@@ -207,7 +216,7 @@ class KeyValueBatch:
         hidden, valid, length, cache = self.hidden, self.valid, self.length, self.cache
         for depth in range(most):
             first = torch.full((len(rows),), depth == 0)
-            logp = sampling_log_probs(self.lm.model.lm_head(hidden), temperature, first, marks).double().numpy()
+            logp = sampling_log_probs(self.lm.model.lm_head(hidden), temperature, first, marks).double().cpu().numpy()
             token = draw_tokens(logp, [rngs[row] for row in rows], alive, marks.end)
             total[rows[alive]] += logp[alive, token[alive]]
             for k in np.flatnonzero(alive):
@@ -242,7 +251,7 @@ class KeyValueBatch:
             hidden = torch.cat([hidden, fresh], dim=1)
         first = torch.arange(len(tokens)) == 0
         logp = sampling_log_probs(self.lm.model.lm_head(hidden)[0], temperature, first, self.lm.transcript.marks)
-        return float(logp.gather(-1, torch.tensor(tokens)[:, None]).double().sum())
+        return float(logp.gather(-1, torch.tensor(tokens, device=logp.device)[:, None]).double().sum())
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drops all other rows."""
@@ -266,7 +275,8 @@ class KeyValueBatch:
             return
         order = torch.argsort(self.valid.int(), dim=1, descending=True, stable=True)[:, :width]  # (B, width)
         for layer in self.cache.layers:
-            index = order[:, None, :, None].expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
+            index = order.to(layer.keys.device)[:, None, :, None]
+            index = index.expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
             layer.keys, layer.values = layer.keys.gather(2, index), layer.values.gather(2, index)
         self.valid = torch.arange(width) < self.length[:, None]
 

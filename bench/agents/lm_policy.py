@@ -164,9 +164,9 @@ class LMSession:
         """What is read before the next action: token ids, or (L, d) embeddings."""
         if not isinstance(shown, SoftObservation):
             return self.pending[row] + self.policy.lm.transcript.turn(shown)
-        table, marks = self.policy.lm.model.get_input_embeddings(), self.policy.lm.transcript.marks
-        before, after = torch.tensor([*self.pending[row], *marks.before]), torch.tensor(marks.after)
-        return torch.cat([table(before), shown.vectors, table(after)]).detach()
+        lm, marks = self.policy.lm, self.policy.lm.transcript.marks
+        before, after = lm.embedded([*self.pending[row], *marks.before]), lm.embedded(marks.after)
+        return torch.cat([before, shown.vectors.to(before), after]).detach()
 
     def _decide(self, row: int, tokens: tuple[int, ...], model_logp: float) -> Decision:
         """Applies the exploration part of the mixture to what the model wrote."""

@@ -60,7 +60,7 @@ class _Streams:
     def __init__(self, lm: LanguageModel, trajectories: Sequence[Trajectory], places: Sequence[Sequence[Place]]):
         self.lm = lm
         episodes = [lm.transcript.episode(t) for t in trajectories]
-        ids = padded([e.ids for e in episodes])
+        ids = padded([e.ids for e in episodes]).to(lm.device)
         self.width = ids.shape[1]
         self.cache = growing_cache()
         out = lm.model.base_model(input_ids=ids, past_key_values=self.cache, use_cache=True)
@@ -75,7 +75,8 @@ class _Streams:
         self.owner = np.tile(np.arange(size), (len(streams), 1))  # (B, S) which stream of its episode sits where
         self.alive = self.owner < np.array([[len(row)] for row in streams])  # (B, S)
         self.start = torch.tensor([[x for x, _ in row] + [1] * (size - len(row)) for row in streams])  # (B, S)
-        self.hidden = read.gather(1, (self.start - 1)[..., None].expand(-1, -1, read.shape[-1]))  # (B, S, d)
+        index = (self.start - 1)[..., None].to(lm.device)
+        self.hidden = read.gather(1, index.expand(-1, -1, read.shape[-1]))  # (B, S, d)
         self.depth = 0
 
     def write(self, temperature: float) -> None:
@@ -86,7 +87,7 @@ class _Streams:
         logits = self.lm.model.lm_head(self.hidden[row, column])  # (live streams, V)
         first = torch.full((len(row),), self.depth == 0)
         marks = self.lm.transcript.marks
-        logp = sampling_log_probs(logits, temperature, first, marks).double().numpy()
+        logp = sampling_log_probs(logits, temperature, first, marks).double().cpu().numpy()
         mine = self.owner[row, column]
         rngs = [self.rngs[b][k] for b, k in zip(row, mine, strict=True)]
         self.token = np.full(self.alive.shape, marks.end)
@@ -111,7 +112,7 @@ class _Streams:
         self.cache = _keep_streams(self.cache, index, self.width, self.alive.shape[1], self.depth)
         self.owner, self.alive = np.take_along_axis(self.owner, kept, 1), np.take_along_axis(self.alive, kept, 1)
         self.start = self.start.gather(1, index)
-        self.hidden = self.hidden.gather(1, index[..., None].expand(-1, -1, self.hidden.shape[-1]))
+        self.hidden = self.hidden.gather(1, index[..., None].expand(-1, -1, self.hidden.shape[-1]).to(self.lm.device))
 
 
 def _keep_streams(cache: Cache, kept: torch.Tensor, width: int, size: int, depth: int) -> Cache:
@@ -121,7 +122,8 @@ def _keep_streams(cache: Cache, kept: torch.Tensor, width: int, size: int, depth
     columns = torch.cat([torch.arange(width).expand(len(kept), -1), *blocks], dim=1)
     smaller = growing_cache()
     for layer in cache.layers:
-        index = columns[:, None, :, None].expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
+        index = columns.to(layer.keys.device)[:, None, :, None]
+        index = index.expand(-1, layer.keys.shape[1], -1, layer.keys.shape[3])
         one = type(layer)()
         one.lazy_initialization(layer.keys, layer.values)
         one.keys, one.values = layer.keys.gather(2, index), layer.values.gather(2, index)

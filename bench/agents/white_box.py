@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 class WhiteBox:
-    """A language model with its embedding table open.
+    """A language model with its embedding table open. Vectors given and returned are float32 on the CPU, wherever the
+    model is.
 
     Args:
         lm: its weights are never changed, and need no gradient.
@@ -46,12 +47,13 @@ class WhiteBox:
         """16 hex digits that change with the weights: what an adapter was made for."""
         digest = hashlib.sha256()
         for name, weight in sorted(self.lm.model.state_dict().items()):
-            digest.update(name.encode() + weight.numpy().tobytes())
+            digest.update(name.encode() + weight.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def mean_embeddings(self, texts: Sequence[str]) -> Tensor:
         """(N, d) mean embedding of the tokens of each text, cut as a transcript cuts it; 0 for an empty one."""
-        table, limit = self.lm.model.get_input_embeddings().weight, self.lm.transcript.max_observation_tokens
+        limit = self.lm.transcript.max_observation_tokens
+        table = self.lm.model.get_input_embeddings().weight.float().cpu()
         rows = [self.lm.transcript.encode(text)[:limit] for text in texts]
         return torch.stack([table[list(row)].mean(dim=0) if row else torch.zeros(self.size) for row in rows])
 
@@ -69,7 +71,7 @@ class WhiteBox:
         width = max(len(x) for x, _ in rows)
         inputs = torch.stack([torch.cat([x, x.new_zeros(width - len(x), self.size)]) for x, _ in rows])
         hidden = self.lm.model.base_model(inputs_embeds=inputs, use_cache=False).last_hidden_state
-        return torch.cat([hidden[i, torch.tensor(places) - 1] for i, (_, places) in enumerate(rows)])
+        return torch.cat([hidden[i, torch.tensor(places) - 1] for i, (_, places) in enumerate(rows)]).float().cpu()
 
     def tokens(self, step: Step) -> int:
         """How many tokens a logged action has, end marker included."""
@@ -77,25 +79,27 @@ class WhiteBox:
 
     def logits(self, states: Tensor) -> Tensor:
         """(A, V) next-token logits of hidden states."""
-        return self.lm.model.lm_head(states)
+        model = self.lm.model
+        return model.lm_head(states.to(model.device, model.dtype)).float().cpu()
 
     def _row(self, trajectory: Trajectory, soft: Tensor | None) -> tuple[Tensor, list[int]]:
         """(L, d) embeddings of an episode, and the places of its action tokens."""
-        transcript, table = self.lm.transcript, self.lm.model.get_input_embeddings()
+        transcript, embedded = self.lm.transcript, self.lm.embedded
         marks = transcript.marks
         parts: list[Tensor] = []
         places: list[int] = []
         length, tokens = 0, list(transcript.opening(trajectory.goal))
         for t, step in enumerate(trajectory.steps):
             if soft is None or t == 0:
-                parts.append(table(torch.tensor([*tokens, *transcript.turn(step.observation)])))
+                parts.append(embedded([*tokens, *transcript.turn(step.observation)]))
             else:
-                parts += [table(torch.tensor([*tokens, *marks.before])), soft[t], table(torch.tensor(marks.after))]
+                before = embedded([*tokens, *marks.before])
+                parts += [before, soft[t].to(before), embedded(marks.after)]
             length = sum(map(len, parts))
             tokens = transcript.action_of(step)
             places += range(length, length + len(tokens))
             tokens = transcript.closed(tokens)
-        parts.append(table(torch.tensor(tokens)))
+        parts.append(embedded(tokens))
         return torch.cat(parts), places
 
 
@@ -112,11 +116,10 @@ class Lookahead:
 
     def propose(self, vectors: Tensor) -> list[tuple[int, ...]]:
         """Tokens of one sampled action per live episode after (B, K, d) vectors."""
-        table = self.policy.lm.model.get_input_embeddings()
-        act = table(torch.tensor(self.marks.after))
+        act = self.policy.lm.embedded(self.marks.after)
         rngs = [self.session.ahead[row] for row in self.session.live]
         with self.batch.aside():
-            self.batch.read([torch.cat([x, act]) for x in vectors.detach()])
+            self.batch.read([torch.cat([x, act]) for x in vectors.detach().to(act)])
             return [tuple(tokens) for tokens, _ in self.batch.write(rngs, self.policy.temperature)]
 
     def texts(self, actions: Sequence[tuple[int, ...]]) -> list[str]:
@@ -130,7 +133,8 @@ class Lookahead:
         before = vectors.shape[1] + len(self.marks.after) - 1  # what stands before the state that predicts the action
         size = torch.tensor([len(a) for a in actions])
         tail = padded([(*self.marks.after, *a[:-1]) for a in actions])  # (B, W)
-        inputs = torch.cat([vectors, model.get_input_embeddings()(tail)], dim=1)
+        written = self.policy.lm.embedded(tail)
+        inputs = torch.cat([vectors.to(written), written], dim=1)
         width = inputs.shape[1]
         causal = torch.ones(width, width, dtype=torch.bool).tril().expand(len(actions), -1, -1)
         past = batch.valid[:, None, :].expand(-1, width, -1)
@@ -141,8 +145,8 @@ class Lookahead:
         first = torch.zeros_like(real)
         first[:, 0] = True
         logp = sampling_log_probs(model.lm_head(hidden[real]), self.policy.temperature, first[real], self.marks)
-        token = torch.tensor([x for a in actions for x in a])
-        chosen = logp.gather(-1, token[:, None])[:, 0]
+        token = torch.tensor([x for a in actions for x in a], device=logp.device)
+        chosen = logp.gather(-1, token[:, None])[:, 0].cpu()
         rows = torch.arange(len(actions)).repeat_interleave(size)
         return self._mixture(torch.zeros(len(actions)).index_add(0, rows, chosen), actions)
 
