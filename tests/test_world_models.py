@@ -251,3 +251,23 @@ def test_tuned_scales_come_from_other_tasks_and_are_said(log, tmp_path, monkeypa
         tuned_scales("toy_chain", gradient=True)
     with pytest.raises(BenchError, match="would do nothing"):
         registry.make_estimator("adwm[tuned=true,omega=1.0]").fit(log, np.random.default_rng(0))
+
+
+def test_one_member_of_the_ensemble_is_the_exact_kernel_and_more_are_dealt_the_episodes_in_turn(log):
+    policy, tiny = TASK.policy("same"), dict(size="tiny", rollouts=20, updates=30, encoder_updates=20, sampler_steps=3)
+
+    def judged(name, **parameters):
+        estimator = registry.estimator_class(name)(**tiny, **parameters).fit(log, np.random.default_rng(0))
+        return estimator, estimator.estimate(policy, np.random.default_rng(1))
+
+    _, kernel = judged("adwm", omega=1.0, eta=0.0, reads="text")
+    _, alone = judged("diffusion_wm", fits=1)
+    assert alone.terms == pytest.approx(kernel.terms, abs=0) and "between_fits_sd" not in alone.diagnostics
+    several, together = judged("diffusion_wm", fits=3)
+    parts = several._play(policy, np.random.default_rng(1))
+    assert [len(part.starts) for part in parts] == [7, 7, 6]
+    assert together.terms[1::3, 0] == pytest.approx(parts[1].returns, abs=0)
+    means = [part.returns.mean() for part in parts]
+    assert together.diagnostics["between_fits_sd"] == pytest.approx(np.std(means, ddof=1))
+    with pytest.raises(BenchError, match="between 1 and rollouts"):
+        judged("diffusion_wm", fits=21)
