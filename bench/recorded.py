@@ -30,6 +30,11 @@ from bench.policy import Policy
 from bench.task import GroundTruth, PolicyCard, Task
 
 MANIFEST = "recording.json"
+PURE_EXPLORER = {
+    "check_every_logged_action_is_possible": "the last policy of the epsilon sweep draws from a finite list alone: "
+    "what the loggers wrote beside that list has probability zero under it, and estimators must cope",
+}
+"""Declared failure (`Task.known_failures`) of tasks with a target that does nothing but explore."""
 
 
 class RecordedTask(Task):

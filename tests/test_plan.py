@@ -38,7 +38,9 @@ def test_published_runs_the_size_curve_for_those_who_are_on_it(house):
 
 def test_seeds_that_a_short_log_has_no_episodes_for_are_left_out_unless_asked_for(house, monkeypatch):
     monkeypatch.setattr(type(registry.task("coins")), "log_size", lambda self, name: 1500)
-    assert {(j.n, j.seed) for j in plan(Selection("published", logs=("pooled",), estimators=("costly",)))} == {(1000, 0)}
+    assert {(j.n, j.seed) for j in plan(Selection("published", logs=("pooled",), estimators=("costly",)))} == {
+        (1000, 0)
+    }
     assert {j.seed for j in plan(Selection("published", logs=("pooled",), seeds=(0, 1)))} == {0, 1}
 
 

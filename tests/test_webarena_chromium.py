@@ -1,7 +1,7 @@
 """Our accessibility text against a real browser's: the same HTML, the same lines, where a Chromium is installed.
 
-Chromium's tree is turned into text by WebArena's own rules, written out here once more. Left out, because they are newer
-than WebArena: the addresses of links, and the boxes of inline text.
+Chromium's tree is turned into text by WebArena's own rules, written out here once more. Left out, as newer than
+WebArena: the addresses of links, and the boxes of inline text.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def site() -> Site:
     """Our sites after some use."""
     site = Site(WORLD)
     site.post("http://shop/cart/add/3", {})
-    site.post("http://shop/product/3/reviews", {"text": "it's 5 < 6 & \"fine\"  really"})
+    site.post("http://shop/product/3/reviews", {"text": 'it\'s 5 < 6 & "fine"  really'})
     site.post("http://forum/f/books/2/comment", {"text": "<b>no</b> tags"})
     site.post("http://forum/f/books/2/vote", {})
     return site

@@ -96,7 +96,7 @@ def test_text_that_a_line_just_above_has_is_left_out() -> None:
         "\t[] heading 'One two'",
         "\t[] StaticText 'three'",
         "\t[] link 'It\\'s \"so\"'",
-        "\t\t[] StaticText \"It's\"",  # not as the link's name has it: WebArena compares texts as they are printed
+        '\t\t[] StaticText "It\'s"',  # not as the link's name has it: WebArena compares texts as they are printed
         "\t[] StaticText 'two'",
     ]
 
@@ -128,7 +128,7 @@ def test_typing_searching_and_history() -> None:
     env, home = started()
     box = number_of(home, "textbox", "Search")
     typed = do(env, f"type [{box}] [{PRODUCT['name'][:3]}] [0]")
-    assert f"textbox 'Search' focused: True required: False\n\t\t\t\t[" in typed
+    assert "textbox 'Search' focused: True required: False\n\t\t\t\t[" in typed
     assert f"StaticText '{PRODUCT['name'][:3]}'" in typed
     found = do(env, f"type [{box}] [{PRODUCT['name'][3:]}]")  # typed behind what stands there, then Enter
     assert "Tab 0 (current): Results" in found and f"link '{PRODUCT['name']}'" in found
@@ -335,7 +335,7 @@ def test_addresses_are_scored_as_webarena_scores_them(wanted: str, reached: str,
 def test_pages_are_scored_at_the_end() -> None:
     url = f"__SHOPPING_ADMIN__/product/{PRODUCT['id']}"
     price = {"url": url, "locator": "document.querySelector('.price').outerText"}
-    typed = {"url": "last", "locator": 'document.querySelector(\'[name="price"\').value'}
+    typed = {"url": "last", "locator": "document.querySelector('[name=\"price\"').value"}
     check = [
         {**price, "required_contents": {"exact_match": "Price: $7"}},
         {**typed, "required_contents": {"must_include": ["1 |OR| 8", "8"]}},

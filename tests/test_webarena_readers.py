@@ -74,7 +74,7 @@ def test_render_miniature() -> None:
     assert first.action.endswith("action I will perform is ```click [12]```")
     assert log.extras[passed.id].thought[0].startswith("Let's think. The cup")
     assert canonical(log) == {
-        passed.id: ("click link \"Ann's <b>cup</b>\"", "stop '4 dollars'"),
+        passed.id: ('click link "Ann\'s <b>cup</b>"', "stop '4 dollars'"),
         failed.id: ("none", "type textbox 'Search' 'spoon' [1]"),
     }
     assert log.extras[failed.id].metadata == {"success": False, "early_stop": "Early stop: Same action for 3 times"}
@@ -273,7 +273,7 @@ def test_a_missing_step_is_named(tmp_path: Path) -> None:
 def test_canonical_actions() -> None:
     page = "[7] link 'A \\'b\\' c'\n\t[8] textbox \"D'E\" required: True\n[a9] button 'x'"
     said = {
-        "click [7]": 'click link "A \'b\' c"',
+        "click [7]": "click link \"A 'b' c\"",
         "click [99]": "click (no such element)",
         "type [8] [cup] [0]": "type textbox \"D'E\" 'cup' [0]",
         "type [8] [cup]": "type textbox \"D'E\" 'cup' [1]",

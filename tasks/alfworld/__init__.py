@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.recorded import RecordedTask
+from bench.recorded import PURE_EXPLORER, RecordedTask
 from bench.task import TaskCard
 from tasks.alfworld.actions import exploratory_actions
 from tasks.alfworld.live import STEP_LIMIT, VERSION
 
 
 class ALFWorldTask(RecordedTask):
-    """Its six task types in small households of its floor plans; language-model agents cloned from searching experts."""
+    """Its six task types in small households of its floor plans; language-model agents cloned from experts."""
 
     card = TaskCard(
         description="find, take, clean, heat or cool and put away things; success only at the end; free-text commands",
@@ -25,10 +25,7 @@ class ALFWorldTask(RecordedTask):
         license="MIT",
     )
     folder = Path(__file__).parent / "recorded"
-    known_failures = {
-        "check_every_logged_action_is_possible": "the last policy of the epsilon sweep draws from a finite list alone: what "
-        "the loggers wrote beside that list has probability zero under it, and estimators must cope",
-    }
+    known_failures = PURE_EXPLORER
 
     @staticmethod
     def explore(goal: str, observations: Sequence[str]) -> Sequence[str]:

@@ -150,9 +150,7 @@ def gold_length(env: ALFWorld, instance: str) -> int:
     return len(plan)
 
 
-def evaluation_instances(
-    env: ALFWorld, counts: Mapping[str, tuple[int, int]] = EVALUATION
-) -> list[dict[str, Any]]:
+def evaluation_instances(env: ALFWorld, counts: Mapping[str, tuple[int, int]] = EVALUATION) -> list[dict[str, Any]]:
     """The fixed evaluation instances: the first of the eval split that both experts solve, no two alike.
 
     Args:

@@ -3,7 +3,8 @@
 An instance is `<split>/<task type>/<number>`, for example `train/pick_heat_then_place_in_recep/12`; its name alone
 determines it. The splits are ALFRED's: evaluation households stand in floor plans that no train household has. Rooms
 are cut down to what a small agent can learn: 5 to 7 receptacles, each at a place of its own, and 5 objects besides what
-the task needs. Evaluation households are smaller still (3 or 4, and 2), so that agents of this size often succeed. Every household is solvable by construction: what the task names is there, reachable, and fits.
+the task needs. Evaluation households are smaller still (3 or 4, and 2), so that agents of this size often succeed.
+Every household is solvable by construction: what the task names is there, reachable, and fits.
 """
 
 from __future__ import annotations

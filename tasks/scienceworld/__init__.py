@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.recorded import RecordedTask
+from bench.recorded import PURE_EXPLORER, RecordedTask
 from bench.task import TaskCard
 from tasks.scienceworld.actions import exploratory_actions
 from tasks.scienceworld.live import STEP_LIMIT, VERSION
@@ -25,10 +25,7 @@ class ScienceWorldTask(RecordedTask):
         license="Apache-2.0",
     )
     folder = Path(__file__).parent / "recorded"
-    known_failures = {
-        "check_every_logged_action_is_possible": "the last policy of the epsilon sweep draws from a finite list alone: "
-        "what the loggers wrote beside that list has probability zero under it, and estimators must cope",
-    }
+    known_failures = PURE_EXPLORER
 
     @staticmethod
     def explore(goal: str, observations: Sequence[str]) -> Sequence[str]:

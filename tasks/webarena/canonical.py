@@ -3,10 +3,10 @@
 `click [282]` of one episode and `click [17]` of another may be the same decision; as texts they never agree. The normal
 form has the element behind the id, from the page the agent saw: `click link 'Sales'`, `type textbox 'Name' 'Ann' [1]`.
 
-The agents of our recording write normal forms, and `raw_webarena` turns them into raw actions on the page they see. An id
-is a random number of its episode: written out, it would make the same decision another text in every episode, so that
-no logged action matches another, sampled next actions share nothing, and what a world model learns about an action does
-not carry over.
+The agents of our recording write normal forms, and `raw_webarena` turns them into raw actions on the page they see. An
+id is a random number of its episode: written out, it would make the same decision another text in every episode: no
+logged action matches another, sampled next actions share nothing, and what a model learns about an action does not
+carry over.
 """
 
 from __future__ import annotations

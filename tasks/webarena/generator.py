@@ -180,7 +180,7 @@ TEMPLATES = (
     Template("author", "reddit", 'Who wrote the post "{{title}}" in the forum {{forum}}?', _author),
     Template("cancel", "shopping_admin", "Cancel the {{which}} order.", _cancel),
     Template("cart", "shopping", "Add the {{look}} product of {{category}} to my cart.", _cart),
-    Template("upvote", "reddit", 'Upvote the newest post in the forum {{forum}}.', _upvote),
+    Template("upvote", "reddit", "Upvote the newest post in the forum {{forum}}.", _upvote),
     Template("reprice", "shopping_admin", "Set the price of the {{look}} product to {{price}} dollars.", _reprice),
     Template("rating", "shopping", "How many stars did {{author}} give the {{product}}?", _rating),
     Template("comment", "reddit", 'Comment "{{text}}" on the newest post in the forum {{forum}}.', _comment),

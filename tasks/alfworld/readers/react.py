@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.errors import DataError
-from bench.formats.files import Member, heads, members
+from bench.formats.files import heads, members
 from bench.formats.json_text import decoded
 from bench.formats.log import Import
 from bench.formats.loggers import loggers_by_file
