@@ -80,21 +80,25 @@ def compare(board: Board, table: Table, draws: Draws) -> list[Comparison]:
         if reference is None:
             continue
         rivals = [row for spec, row in board.rows.items() if spec != reference]
-        pairs = [_compare_pair(board, row, board.rows[reference], against, table, draws) for row in rivals]
+        pairs = [compare_pair(board, row, board.rows[reference], against, draws, table) for row in rivals]
         for metric in COMPARED:
             found += with_holm([pair[metric] for pair in pairs if pair])
     return found
 
 
-def _compare_pair(
-    board: Board, ours: Row, theirs: Row, against: str, table: Table, draws: Draws
+def compare_pair(
+    board: Board, ours: Row, theirs: Row, against: str, draws: Draws, table: Table | None = None
 ) -> dict[str, Comparison] | None:
-    """One comparison for each of `COMPARED`; None where they share no cell or one of them has no usable replicate."""
+    """One comparison for each of `COMPARED`; None where they share no cell or one of them has no usable replicate.
+
+    Args:
+        against: what to call the second row. table: metrics known already, by spec.
+    """
     common = ours.done & theirs.done
     if not common.any():
         return None
-    a, b = (_on_cells(board, row, common, table, draws) for row in (ours, theirs))
-    if len(a["mae"].draws) != len(b["mae"].draws):
+    a, b = (_on_cells(board, row, common, table or {}, draws) for row in (ours, theirs))
+    if len(a["mae"].draws) != len(b["mae"].draws) or not len(a["mae"].draws):
         return None
     found = {}
     for metric, improvement in COMPARED.items():
@@ -124,7 +128,8 @@ def _compare_pair(
 def _on_cells(board: Board, row: Row, cells: np.ndarray, table: Table, draws: Draws) -> Mapping[str, Measured]:
     """The metrics of a row on some of its cells; what is measured already is not measured again."""
     restricted = row.restricted(cells)
-    return table[row.spec] if restricted is row else measure(board, restricted, draws)
+    known = row.spec in table and restricted is row
+    return table[row.spec] if known else measure(board, restricted, draws)
 
 
 def difference_test(

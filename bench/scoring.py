@@ -116,6 +116,11 @@ def score(results_dir: Path, n_draws: int = DRAWS) -> Scores:
     return Scores(tuple(standings), tuple(notes))
 
 
+def main_boards(found: list[Board]) -> list[Board]:
+    """The boards of the leaderboard, of all sizes that are stored: one per task and log."""
+    return [found[i] for i in sorted(_main_boards(found))]
+
+
 def _main_boards(found: list[Board]) -> Collection[int]:
     """Positions of the boards to show: of each task and log the size at which most estimators judge most policies, on
     however many seeds; the largest of equals."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bench.board import Board, Row
-from bench.comparisons import Comparison, difference_test, with_holm
+from bench.comparisons import Comparison, compare_pair, with_holm
 from bench.inference import Draws, Measured, draw, measure
 from bench.scoring import median_of
 from bench.tables import CONSTANT, DASH, PARTIAL, number, seconds, table, with_interval
@@ -91,32 +91,9 @@ def _against(board: Board, wanted: Mapping[str, None], name: str, reference: str
     theirs = board.rows.get(reference)
     for spec in wanted:
         ours = board.rows.get(spec)
-        if spec == reference or ours is None or theirs is None or not (ours.done & theirs.done).any():
-            continue
-        common = ours.done & theirs.done
-        a, b = (measure(board, row.restricted(common), draws)["mae"] for row in (ours, theirs))
-        if len(a.draws) != len(b.draws) or not len(a.draws):
-            continue
-        low, high, better, p = difference_test(
-            a.counted - b.counted, a.centered - b.centered, -1.0, len(board.policies)
-        )
-        yield Comparison(
-            task=board.task,
-            log=board.log,
-            n=board.n,
-            estimator=spec,
-            against=name,
-            reference=reference,
-            metric="mae",
-            difference=a.counted - b.counted,
-            low=low,
-            high=high,
-            p_better=better,
-            p_value=p,
-            p_holm=p,
-            n_cells=int(common.sum()),
-            n_expected=board.n_expected,
-        )
+        if spec != reference and ours is not None and theirs is not None:
+            if found := compare_pair(board, ours, theirs, name, draws):
+                yield found["mae"]
 
 
 def as_markdown(answers: Sequence[Mapping[str, Any]]) -> str:

@@ -24,6 +24,7 @@ from studies.answers import RESULTS, figure_folder, kept_answer, start
 
 PAGE = Path("docs") / "world-models.md"
 STUDIES = {
+    "decomposition": "decomposition",
     "guidance_bias": "guidance_bias",
     "ablation": "ablation table",
     "tuned_scales": "ablation table",

@@ -1,0 +1,167 @@
+"""Where does adwm's error come from: the model, what the agent is shown, or guidance? And what does diffusion add?
+
+    python -m studies.decomposition
+
+From stored cells; nothing is estimated here. On every board of the leaderboard, the learned kernel alone (omega = 1,
+eta = 0, the agent reads text) carries the error of the model and of its way back to text, and nothing else. From there
+to `adwm` are two steps, and beside it stand models that differ from it in one thing each; every step is the difference
+of two errors on the same cells, with a 95 % interval (paired bootstrap over policies, seeds and true values).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.board import Board, boards
+from bench.comparisons import compare_pair
+from bench.errors import BenchError
+from bench.inference import Draws, draw, measure
+from bench.plots.style import save
+from bench.registry import make_estimator, spec_of
+from bench.scoring import DRAWS, main_boards
+from bench.store import Store
+from bench.tables import DASH, PARTIAL, number, table
+from studies.answers import RESULTS, figure_folder, keep_answer, start
+from studies.decomposition_figure import decomposition_figure
+
+NAME = "decomposition"
+KERNEL = "adwm[omega=1,eta=0,reads=text]"
+SOFT = "adwm[omega=1,eta=0]"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One difference of errors.
+
+    Attributes:
+        name: what changes from `before` to `after`. meaning: what the difference is the price of.
+        before, after: specs.
+    """
+
+    name: str
+    before: str
+    after: str
+    meaning: str
+
+
+STEPS = (
+    Step("soft tokens", KERNEL, SOFT, "the agent reads soft tokens in place of text: policy-sampling error"),
+    Step("guidance", SOFT, "adwm", "omega = 1.5 and eta = 0.3 in place of 1 and 0: guidance error"),
+    Step("diffusion", "gaussian_wm", KERNEL, "diffusion in place of one Gaussian step, on the same fit"),
+    Step("learning", "retrieval_wm", KERNEL, "a learned kernel in place of the nearest logged transition"),
+    Step("latents", "autoregressive_wm", KERNEL, "latents in place of words that are written one by one"),
+    Step("one step at a time", "joint_diffusion", KERNEL, "transitions in place of windows of episodes"),
+    Step("ensemble", KERNEL, "diffusion_wm", "three trainings in place of one"),
+)
+
+
+def canonical(spec: str) -> str:
+    """The spec under which cells are stored."""
+    return spec_of(make_estimator(spec if "[" in spec else f"{spec}[]"))
+
+
+def board_answer(board: Board, n_draws: int) -> dict[str, Any] | None:
+    """Everything about one board; None where the kernel has not run. Errors are shares of the range of true values."""
+    kernel = board.rows.get(canonical(KERNEL))
+    if kernel is None or not kernel.done.any() or board.span == 0:
+        return None
+    draws = draw(board, n_draws)
+    mae = measure(board, kernel, draws)["mae"]
+    return {
+        "task": board.task,
+        "log": board.log,
+        "n": board.n,
+        "exact": board.exact,
+        "cells": int(kernel.done.sum()),
+        "expected": board.n_expected,
+        "kernel": {name: getattr(mae, name) / board.span for name in ("value", "low", "high")},
+        "steps": [_step_answer(board, step, draws) for step in STEPS],
+    }
+
+
+def _step_answer(board: Board, step: Step, draws: Draws) -> dict[str, Any]:
+    rows = [board.rows.get(canonical(spec)) for spec in (step.before, step.after)]
+    found = None if None in rows else compare_pair(board, rows[1], rows[0], step.before, draws)
+    if found is None:
+        return {"step": step.name, "cells": 0}
+    one = found["mae"]
+    values = {name: getattr(one, name) / board.span for name in ("difference", "low", "high")}
+    return {"step": step.name, "cells": one.n_cells, "p": one.p_value, **values}
+
+
+def as_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
+    """The steps, what each means, and a table with a row per board."""
+    what = "\n".join(f"- *{s.name}*: `{s.after}` minus `{s.before}`; {s.meaning}." for s in STEPS)
+    header = ["board", "kernel alone", *(s.name for s in STEPS)]
+    rows = [[f"{a['task']}, {a['log']}{_mark(a, a['cells'])}", _kernel(a), *map(_cell(a), a["steps"])] for a in answers]
+    rows += [row for row in [_means(answers)] if row]
+    legend = (
+        "Mean absolute error / range of true values of the kernel alone [95 %], then differences of it [95 %]: below 0 "
+        f"is better, **bold** where the interval leaves out 0. {PARTIAL}: over fewer cells than the board has, or than "
+        "the kernel has; such rows and entries do not enter the last row, the mean over recorded tasks."
+    )
+    return "\n\n".join([what, table(header, rows), legend])
+
+
+def _kernel(answer: Mapping[str, Any]) -> str:
+    value = answer["kernel"]
+    return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]"
+
+
+def _mark(answer: Mapping[str, Any], cells: int) -> str:
+    return "" if cells == answer["expected"] else f" {PARTIAL}"
+
+
+def _cell(answer: Mapping[str, Any]):
+    def text(step: Mapping[str, Any]) -> str:
+        if not step["cells"]:
+            return DASH
+        value = number(step["difference"], sign=True)
+        shown = f"**{value}**" if step["low"] > 0 or step["high"] < 0 else value
+        mark = "" if step["cells"] == answer["cells"] else f" {PARTIAL}"
+        return f"{shown} [{number(step['low'], sign=True)}, {number(step['high'], sign=True)}]{mark}"
+
+    return text
+
+
+def _means(answers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Mean over boards of recorded tasks, complete entries only; how many boards that is."""
+    recorded = [a for a in answers if not a["exact"] and a["cells"] == a["expected"]]
+    if not recorded:
+        return []
+    columns = [[a["kernel"]["value"] for a in recorded]]
+    for k in range(len(STEPS)):
+        steps = [(a, a["steps"][k]) for a in recorded]
+        columns.append([step["difference"] for a, step in steps if step["cells"] == a["cells"]])
+    return [
+        "*mean*",
+        *(f"{number(np.mean(c), sign=i > 0)} ({len(c)} boards)" if c else DASH for i, c in enumerate(columns)),
+    ]
+
+
+def main(results: Path = RESULTS, n_draws: int = DRAWS) -> None:
+    """Takes adwm's error apart, on every board of the leaderboard.
+
+    Args:
+        results: folder of the results; writes studies/decomposition.json and a figure.
+        n_draws: bootstrap draws behind the intervals.
+    """
+    store = Store(results)
+    found, notes = boards(store.records(), store.replicates)
+    answers = [a for a in (board_answer(board, n_draws) for board in main_boards(found)) if a]
+    if not answers:
+        raise BenchError(f"{store.cells} holds no cells of {KERNEL}. Run `python run_bench.py run --estimator adwm`.")
+    text = as_markdown(answers)
+    path = keep_answer(results, NAME, {"steps": [asdict(s) for s in STEPS], "boards": answers, "notes": notes}, text)
+    save(decomposition_figure(answers, [s.name for s in STEPS]), figure_folder(results), NAME)
+    print(f"{text}\n\n{path}")
+
+
+if __name__ == "__main__":
+    sys.exit(start(main))

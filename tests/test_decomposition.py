@@ -1,0 +1,57 @@
+"""adwm's error taken apart: differences are those that were put in, and what is missing is said."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bench.errors import BenchError
+from studies.answers import figure_folder, kept_answer
+from studies.decomposition import KERNEL, SOFT, STEPS, canonical, main
+from tests.synthetic_results import Maker, write_results
+
+STEADY = dict(family="diffusion world model", noise=0.0, simulation=True)
+MAKERS = {
+    "behavior_average": Maker("reference", noise=0.03, pull=1.0),
+    canonical(KERNEL): Maker(bias=0.1, **STEADY),
+    canonical(SOFT): Maker(bias=0.3, **STEADY),
+    canonical("adwm"): Maker(bias=0.25, **STEADY),
+    canonical("gaussian_wm"): Maker(bias=0.1, **STEADY),
+    canonical("retrieval_wm"): Maker(bias=0.2, partial=True, **STEADY),
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
+        logs = {"pooled": {100: (0, 1)}}
+        write_results(folder, makers=MAKERS, tasks=["alpha_world"], logs=logs, policies=6, replicates=30)
+    return folder
+
+
+def test_steps_are_the_differences_that_were_put_in(results, capsys):
+    main(results, n_draws=100)
+    (board,) = kept_answer(results, "decomposition")["boards"]
+    assert board["kernel"]["value"] == pytest.approx(0.1, abs=0.02)  # true values are measured, and with them the range
+    found = {step["step"]: step for step in board["steps"]}
+    assert set(found) == {step.name for step in STEPS}
+    assert found["soft tokens"]["difference"] == pytest.approx(0.2, rel=0.02) and found["soft tokens"]["low"] > 0
+    assert found["guidance"]["difference"] == pytest.approx(-0.05, rel=0.02) and found["guidance"]["high"] < 0
+    assert found["diffusion"]["difference"] == pytest.approx(0, abs=1e-6)
+    assert found["learning"]["cells"] == 6 and board["cells"] == 12  # the second seed of one of the two is missing
+    assert found["latents"] == {"step": "latents", "cells": 0}
+    text = capsys.readouterr().out
+    assert "**+0.199**" in text and "-0.099" in text and "†" in text
+    assert (figure_folder(results) / "decomposition.svg").exists()
+
+
+def test_without_the_kernel_there_is_nothing_to_take_apart(tmp_path):
+    makers = {"behavior_average": MAKERS["behavior_average"]}
+    write_results(
+        tmp_path, makers=makers, tasks=["alpha_world"], logs={"pooled": {100: (0,)}}, policies=3, replicates=5
+    )
+    with pytest.raises(BenchError, match="holds no cells of"):
+        main(tmp_path, n_draws=10)
