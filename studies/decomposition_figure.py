@@ -45,7 +45,7 @@ def decomposition_figure(answers: Sequence[Mapping[str, Any]], steps: Sequence[s
 def _line(axes: Axes, y: int, step: Mapping[str, Any]) -> None:
     if not step["cells"]:
         where = ("axes fraction", "data")
-        axes.annotate("not run", (0.5, y), xycoords=where, ha="center", va="center", fontsize=7, style="italic")
+        axes.annotate("no cells", (0.5, y), xycoords=where, ha="center", va="center", fontsize=7, style="italic")
         return
     sure = WORSE if step["low"] > 0 else BETTER if step["high"] < 0 else OPEN
     axes.plot([step["low"], step["high"]], [y, y], color=sure, lw=1.6, solid_capstyle="butt")
