@@ -5,7 +5,8 @@
 From stored cells; nothing is estimated here. On every board of the leaderboard, the learned kernel alone (omega = 1,
 eta = 0, the agent reads text) carries the error of the model and of its way back to text, and nothing else. From there
 to `adwm` are two steps, and beside it stand models that differ from it in one thing each; every step is the difference
-of two errors on the same cells, with a 95 % interval (paired bootstrap over policies, seeds and true values).
+of two errors on the same cells, with a 95 % interval (paired bootstrap over policies, seeds and true values). Some are
+compared with the best classical estimator of the board, too, which is picked in hindsight.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from bench.board import Board, boards
-from bench.comparisons import compare_pair
+from bench.comparisons import CLASSICAL, best_classical, compare_pair
 from bench.errors import BenchError
 from bench.inference import Draws, draw, measure
 from bench.plots.style import save
@@ -61,6 +62,10 @@ STEPS = (
 )
 
 
+RIVALS = {"kernel alone": KERNEL, "adwm": "adwm", "gaussian_wm": "gaussian_wm", "diffusion_wm": "diffusion_wm"}
+"""What is compared with the best classical estimator: name to spec."""
+
+
 def canonical(spec: str) -> str:
     """The spec under which cells are stored."""
     return spec_of(make_estimator(spec if "[" in spec else f"{spec}[]"))
@@ -82,12 +87,25 @@ def board_answer(board: Board, n_draws: int) -> dict[str, Any] | None:
         "expected": board.n_expected,
         "kernel": {name: getattr(mae, name) / board.span for name in ("value", "low", "high")},
         "steps": [_step_answer(board, step, draws) for step in STEPS],
+        "rivals": _rivals(board, draws),
     }
 
 
+def _rivals(board: Board, draws: Draws) -> dict[str, Any]:
+    """The best classical estimator, and what `RIVALS` err more than it."""
+    classical = {spec: row for spec, row in board.rows.items() if row.family in CLASSICAL}
+    table = {spec: measure(board, row, None) for spec, row in classical.items()}
+    best = best_classical(board, table)
+    if best is None:
+        return {"best": None}
+    steps = [Step(name, best, spec, "") for name, spec in RIVALS.items()]
+    value = table[best]["mae"].value
+    return {"best": best, "value": value / board.span, "minus": [_step_answer(board, step, draws) for step in steps]}
+
+
 def _step_answer(board: Board, step: Step, draws: Draws) -> dict[str, Any]:
-    rows = [board.rows.get(canonical(spec)) for spec in (step.before, step.after)]
-    found = None if None in rows else compare_pair(board, rows[1], rows[0], step.before, draws)
+    before, after = (board.rows.get(canonical(spec)) for spec in (step.before, step.after))
+    found = None if before is None or after is None else compare_pair(board, after, before, step.before, draws)
     if found is None:
         return {"step": step.name, "cells": 0}
     one = found["mae"]
@@ -96,26 +114,44 @@ def _step_answer(board: Board, step: Step, draws: Draws) -> dict[str, Any]:
 
 
 def as_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
-    """The steps, what each means, and a table with a row per board."""
-    what = "\n".join(f"- *{s.name}*: `{s.after}` minus `{s.before}`; {s.meaning}." for s in STEPS)
+    """What the steps are and what they come to, then board by board; then the best classical estimators."""
+    what = [
+        [f"*{s.name}*", f"`{s.after}` minus `{s.before}`", s.meaning, *_sum(answers, k)] for k, s in enumerate(STEPS)
+    ]
+    summary = table(["step", "difference", "of what", "mean", "boards", "better", "worse"], what)
     header = ["board", "kernel alone", *(s.name for s in STEPS)]
-    rows = [[f"{a['task']}, {a['log']}{_mark(a, a['cells'])}", _kernel(a), *map(_cell(a), a["steps"])] for a in answers]
-    rows += [row for row in [_means(answers)] if row]
+    rows = [[_board(a), _kernel(a), *map(_cell(a), a["steps"])] for a in answers]
+    rivals = [a for a in answers if a["rivals"]["best"]]
+    others = [
+        [_board(a), f"`{a['rivals']['best']}`", number(a["rivals"]["value"]), *map(_cell(a), a["rivals"]["minus"])]
+        for a in rivals
+    ]
     legend = (
-        "Mean absolute error / range of true values of the kernel alone [95 %], then differences of it [95 %]: below 0 "
-        f"is better, **bold** where the interval leaves out 0. {PARTIAL}: over fewer cells than the board has, or than "
-        "the kernel has; such rows and entries do not enter the last row, the mean over recorded tasks."
+        "Unit: mean absolute error / range of true values; intervals are 95 %, below 0 is better, **bold** where the "
+        "interval leaves out 0. *mean*, over recorded tasks, each board alike; *better*, *worse*: boards whose "
+        f"interval lies on one side of 0. {PARTIAL}: over fewer cells than the board has, or than the kernel has."
     )
-    return "\n\n".join([what, table(header, rows), legend])
+    against = ["board", "best classical estimator", "its error", *(f"{name} minus it" for name in RIVALS)]
+    return "\n\n".join([summary, table(header, rows), table(against, others), legend])
+
+
+def _sum(answers: Sequence[Mapping[str, Any]], k: int) -> list[str]:
+    """Mean difference of a step over recorded tasks, how many boards that is, and on how many it is clear."""
+    steps = [a["steps"][k] for a in answers if not a["exact"] and a["steps"][k]["cells"]]
+    if not steps:
+        return [DASH, "0", DASH, DASH]
+    better, worse = sum(s["high"] < 0 for s in steps), sum(s["low"] > 0 for s in steps)
+    return [number(np.mean([s["difference"] for s in steps]), sign=True), str(len(steps)), str(better), str(worse)]
+
+
+def _board(answer: Mapping[str, Any]) -> str:
+    mark = "" if answer["cells"] == answer["expected"] else f" {PARTIAL}"
+    return f"{answer['task']}, {answer['log']}{mark}"
 
 
 def _kernel(answer: Mapping[str, Any]) -> str:
     value = answer["kernel"]
     return f"{number(value['value'])} [{number(value['low'])}, {number(value['high'])}]"
-
-
-def _mark(answer: Mapping[str, Any], cells: int) -> str:
-    return "" if cells == answer["expected"] else f" {PARTIAL}"
 
 
 def _cell(answer: Mapping[str, Any]):
@@ -128,21 +164,6 @@ def _cell(answer: Mapping[str, Any]):
         return f"{shown} [{number(step['low'], sign=True)}, {number(step['high'], sign=True)}]{mark}"
 
     return text
-
-
-def _means(answers: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Mean over boards of recorded tasks, complete entries only; how many boards that is."""
-    recorded = [a for a in answers if not a["exact"] and a["cells"] == a["expected"]]
-    if not recorded:
-        return []
-    columns = [[a["kernel"]["value"] for a in recorded]]
-    for k in range(len(STEPS)):
-        steps = [(a, a["steps"][k]) for a in recorded]
-        columns.append([step["difference"] for a, step in steps if step["cells"] == a["cells"]])
-    return [
-        "*mean*",
-        *(f"{number(np.mean(c), sign=i > 0)} ({len(c)} boards)" if c else DASH for i, c in enumerate(columns)),
-    ]
 
 
 def main(results: Path = RESULTS, n_draws: int = DRAWS) -> None:

@@ -14,6 +14,7 @@ from tests.synthetic_results import Maker, write_results
 STEADY = dict(family="diffusion world model", noise=0.0, simulation=True)
 MAKERS = {
     "behavior_average": Maker("reference", noise=0.03, pull=1.0),
+    "fitted_q": Maker("direct", bias=0.15, noise=0.0),
     canonical(KERNEL): Maker(bias=0.1, **STEADY),
     canonical(SOFT): Maker(bias=0.3, **STEADY),
     canonical("adwm"): Maker(bias=0.25, **STEADY),
@@ -43,6 +44,9 @@ def test_steps_are_the_differences_that_were_put_in(results, capsys):
     assert found["diffusion"]["difference"] == pytest.approx(0, abs=1e-6)
     assert found["learning"]["cells"] == 6 and board["cells"] == 12  # the second seed of one of the two is missing
     assert found["latents"] == {"step": "latents", "cells": 0}
+    rivals = board["rivals"]
+    assert rivals["best"] == "fitted_q" and rivals["value"] == pytest.approx(0.15, abs=0.02)
+    assert rivals["minus"][0]["difference"] == pytest.approx(-0.05, rel=0.02) and rivals["minus"][0]["high"] < 0
     text = capsys.readouterr().out
     assert "**+0.199**" in text and "-0.099" in text and "†" in text
     assert (figure_folder(results) / "decomposition.svg").exists()
