@@ -208,29 +208,60 @@ def _average(row: Overall, name: str, interval: bool = True) -> str:
 
 
 def matrix_table(standings: Sequence[Standing]) -> str:
-    """Every estimator against every board: error over range, and rank correlation. Rows with an estimate on every board
-    come first, by mean error; the least error of each board is bold."""
+    """Every estimator against every board: error over range, and rank correlation. First the means over the boards of
+    one log, for estimators that have been asked about every policy on all of them; boards with exact values, which test
+    estimators, do not enter these. Rows are sorted by them; the least error of each column is bold."""
     errors = {spec: [_relative_error(s, spec) for s in standings] for s in standings for spec in s.table}
+    logs = sorted({s.board.log for s in standings}, key=lambda log: [s.board.log for s in standings].index(log))
+    groups = {log: [k for k, s in enumerate(standings) if s.board.log == log and not s.board.exact] for log in logs}
+    groups = {log: places for log, places in groups.items() if len(places) > 1}
+    means = {
+        spec: [_mean_error(standings, spec, errors[spec], places) for places in groups.values()] for spec in errors
+    }
+    columns = {spec: [*means[spec], *errors[spec]] for spec in errors}
     least = [
-        min((row[k] for row in errors.values() if row[k] is not None), default=None) for k in range(len(standings))
+        min((row[k] for row in columns.values() if row[k] is not None), default=None)
+        for k in range(len(groups) + len(standings))
     ]
 
     def place(spec: str) -> tuple[int, float, str]:
-        known = [x for x in errors[spec] if x is not None]
-        return len(standings) - len(known), float(np.mean(known)) if known else 0.0, spec
+        known = [x for x in means[spec] if x is not None] or [x for x in errors[spec] if x is not None]
+        return sum(x is None for x in columns[spec]), float(np.mean(known)) if known else 0.0, spec
 
-    def cell(spec: str, k: int) -> str:
-        value, standing = errors[spec][k], standings[k]
+    def shown(spec: str, k: int) -> str:
+        value = columns[spec][k]
         if value is None:
             return DASH
-        shown = f"**{value:.2f}**" if value == least[k] else f"{value:.2f}"
+        return f"**{value:.2f}**" if value == least[k] else f"{value:.2f}"
+
+    def cell(spec: str, k: int) -> str:
+        standing, text = standings[k], shown(spec, len(groups) + k)
+        if text == DASH:
+            return DASH
         rank = standing.table[spec]["spearman"].value
         correlation = DASH if rank is None else f"{rank:.2f}"
-        return f"{shown} ({correlation})" + ("" if standing.complete(spec) else f" {PARTIAL}")
+        return f"{text} ({correlation})" + ("" if standing.complete(spec) else f" {PARTIAL}")
 
-    header = ["estimator", *(f"{s.board.task} / {s.board.log}" for s in standings)]
-    rows = [[f"`{spec}`", *(cell(spec, k) for k in range(len(standings)))] for spec in sorted(errors, key=place)]
+    header = [
+        "estimator",
+        *(f"mean / {log}" for log in groups),
+        *(f"{s.board.task} / {s.board.log}" for s in standings),
+    ]
+    rows = [
+        [f"`{spec}`", *(shown(spec, k) for k in range(len(groups))), *(cell(spec, k) for k in range(len(standings)))]
+        for spec in sorted(errors, key=place)
+    ]
     return table(header, rows)
+
+
+def _mean_error(
+    standings: Sequence[Standing], spec: str, errors: Sequence[float | None], places: Sequence[int]
+) -> float | None:
+    """Mean of some boards' errors; None unless the estimator was asked about every policy on each."""
+    if any(errors[k] is None for k in places):
+        return None
+    asked = [(standings[k].board.rows[spec].status != "missing").any(axis=0).all() for k in places]
+    return float(np.mean([errors[k] for k in places])) if all(asked) else None
 
 
 def _relative_error(standing: Standing, spec: str) -> float | None:

@@ -224,6 +224,24 @@ def test_the_matrix_holds_every_estimator_and_marks_the_best_of_each_board(resul
         assert len(bold) == 1 and f"`{best}`" in bold[0]
 
 
+def test_the_matrix_begins_with_means_over_the_boards_of_one_log(tmp_path):
+    makers = {spec: MAKERS[spec] for spec in ("behavior_average", "fqe", "adwm_dr")}
+    write_results(tmp_path, makers=makers, logs={"pooled": {100: (0, 1)}}, policies=4, replicates=5)
+    for record in Store(tmp_path).records():
+        if (record.spec, record.cell.task, record.cell.policy) == ("fqe", "beta_web", "agent_00"):
+            Store(tmp_path).path(record.cell).unlink()
+    scores = score(tmp_path, n_draws=0)
+    header, _, *rows = [
+        [x.strip(" *`") for x in line.split("|")[1:-1]] for line in matrix_table(scores.main).splitlines()
+    ]
+    assert header[:2] == ["estimator", "mean / pooled"]
+    found = {row[0]: row[1] for row in rows}
+    assert found["fqe"] == "–"  # one policy was never judged on the second task
+    for spec in ("behavior_average", "adwm_dr"):  # the latter lacks a seed, but has judged everybody
+        mean = np.mean([s.table[spec]["mae"].value / s.board.span for s in scores.main])
+        assert float(found[spec]) == pytest.approx(mean, abs=0.005)
+
+
 def test_an_empty_folder_says_what_to_do(tmp_path):
     with pytest.raises(BenchError, match=r"holds no cell that can be scored.*run_bench\.py run"):
         write_report(tmp_path)
