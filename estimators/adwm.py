@@ -47,7 +47,7 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     sampler_steps: int = 8
     """Steps of the reverse diffusion; each but the last calls the denoiser twice."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     family: ClassVar[Family] = "diffusion world model"
     variants: ClassVar[tuple[str, ...]] = ("", "eta=0.0,omega=1.0", "eta=0.0,omega=1.0,reads=text")
     known_failures: ClassVar[dict[str, str]] = {
@@ -81,6 +81,10 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             raise BenchError(
                 f"{self.name}: behavior {self.behavior} scales a part of the guidance, which eta = 0 switches off."
             )
+        if self.adapter != "trained" and self.reads == "text":
+            raise BenchError(f"{self.name}: with reads=text there are no soft tokens, and adapter would do nothing.")
+        if self.behavior > 0 and self.tuned:
+            raise BenchError(f"{self.name}: tuned=true may choose eta = 0, and behavior would do nothing.")
         if self.tuned and (self.omega, self.eta) != (type(self).omega, type(self).eta):
             raise BenchError(
                 f"{self.name}: tuned=true chooses omega and eta; omega {self.omega} and eta {self.eta} would do "
@@ -91,7 +95,6 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     def world(self, policy: Policy) -> World:
         """See `SimulationEstimator`."""
         from estimators._world.diffusion_world import DiffusionWorld, Guidance
-        from estimators._world.sampler import ArcSampler
 
         agent = opened(policy) if self.reads != "text" else None
         found, notes = None, []
@@ -107,5 +110,4 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             omega, eta = scales.omega, scales.eta
             notes.append(str(scales))
         guidance = Guidance(omega, eta, self.behavior)
-        sampler = ArcSampler(self.sampler_steps)
-        return DiffusionWorld(self.fit_, self.fitted_data(), guidance, sampler, found, "; ".join(notes))
+        return DiffusionWorld(self.fit_, self.fitted_data(), guidance, self.sampler_steps, found, "; ".join(notes))

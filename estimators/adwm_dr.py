@@ -23,10 +23,13 @@ from estimators._doubly_robust import (
 from estimators._fqe import QValues
 from estimators._weights import weigh, weight_diagnostics
 from estimators._world.base import LearnedWorldEstimator
-from estimators._world.world import World, starts_of
+from estimators._world.world import World, answered, starts_of
 
 if TYPE_CHECKING:
     from estimators._world.training import Fit
+
+SAMPLER_STEPS = 8
+"""As for adwm."""
 
 
 @dataclass
@@ -66,6 +69,7 @@ class WorldModelDoublyRobust(LearnedWorldEstimator):
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         """Trains one world model per fold."""
+        self.check()
         if self.folds < 2:
             raise BenchError(f"{self.name}: folds must be at least 2, not {self.folds}: Q is learned elsewhere.")
         if reason := too_small(data):
@@ -73,8 +77,8 @@ class WorldModelDoublyRobust(LearnedWorldEstimator):
         self.data_ = data
         self.fold_ = split_folds(data, self.folds, rng)
         parts = range(int(self.fold_.max()) + 1)
-        self.fits_: dict[int, Fit] = {k: self.train(self._without(data, k)) for k in parts}
-        self.fit_ = self.fits_[0]
+        self.fits_: dict[int, Fit] = {k: self.train(answered(self._without(data, k))) for k in parts}
+        self.fit_ = min(self.fits_.values(), key=lambda fit: fit.facts["gain"])  # whose facts and label are shown
         return self
 
     def estimate(self, policy: Policy, rng: np.random.Generator) -> Estimate:
@@ -98,10 +102,9 @@ class WorldModelDoublyRobust(LearnedWorldEstimator):
 
     def _world(self, fold: int) -> World:
         from estimators._world.diffusion_world import DiffusionWorld, Guidance
-        from estimators._world.sampler import ArcSampler
 
-        seen = self._without(self.fitted_data(), fold)
-        return DiffusionWorld(self.fits_[fold], seen, Guidance(omega=1.0, eta=0.0), ArcSampler(), None)
+        seen = answered(self._without(self.fitted_data(), fold))
+        return DiffusionWorld(self.fits_[fold], seen, Guidance(omega=1.0, eta=0.0), SAMPLER_STEPS, None)
 
     def _held_out_q(self, policy: Policy, actions: TargetActions, rng: np.random.Generator) -> QValues:
         """Q and V at every logged step, from the world model that never saw its episode."""

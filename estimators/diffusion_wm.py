@@ -13,7 +13,7 @@ from bench.estimator import Estimate, Family
 from bench.policy import Policy
 from estimators._world.base import LearnedWorldEstimator
 from estimators._world.rollout import Simulation, simulate
-from estimators._world.world import World, starts_of
+from estimators._world.world import World, answered, starts_of
 
 if TYPE_CHECKING:
     from estimators._world.training import Fit
@@ -31,7 +31,7 @@ class DiffusionWorldModel(LearnedWorldEstimator):
     """
 
     fits: int = 3
-    """Trainings that differ in nothing but `fit_seed`, counted from it."""
+    """Trainings that differ in nothing but their seed; another `fit_seed` shares none of them."""
     sampler_steps: int = 8
     """As for adwm."""
 
@@ -49,6 +49,7 @@ class DiffusionWorldModel(LearnedWorldEstimator):
         Raises:
             BenchError: a number of members or steps that cannot be.
         """
+        self.check()
         if not 1 <= self.fits <= self.rollouts or self.sampler_steps < 2:
             raise BenchError(
                 f"{self.name}: fits {self.fits} must be between 1 and rollouts ({self.rollouts}), and sampler_steps "
@@ -56,15 +57,15 @@ class DiffusionWorldModel(LearnedWorldEstimator):
             )
         from estimators._world.fits import fitted
 
-        self.data_ = data
-        configs = [replace(self.config(), fit_seed=self.fit_seed + k) for k in range(self.fits)]
-        self.fits_: list[Fit] = [fitted(data, config) for config in configs]
-        self.fit_ = self.fits_[0]
+        self.data_ = answered(data)
+        configs = [replace(self.config(), fit_seed=self.fits * self.fit_seed + k) for k in range(self.fits)]
+        self.fits_: list[Fit] = [fitted(self.data_, config) for config in configs]
+        self.fit_ = min(self.fits_, key=lambda fit: fit.facts["gain"])  # whose facts and label are shown
         return self
 
     def world(self, policy: Policy) -> World:
         """The first member."""
-        return self._world(self.fit_)
+        return self._world(self.fits_[0])
 
     def simulate(self, policy: Policy, rng: np.random.Generator) -> Simulation:
         """`rollouts` episodes, dealt out to the members in turn."""
@@ -89,11 +90,8 @@ class DiffusionWorldModel(LearnedWorldEstimator):
 
     def _world(self, fit: Fit) -> World:
         from estimators._world.diffusion_world import DiffusionWorld, Guidance
-        from estimators._world.sampler import ArcSampler
 
-        return DiffusionWorld(
-            fit, self.fitted_data(), Guidance(omega=1.0, eta=0.0), ArcSampler(self.sampler_steps), None
-        )
+        return DiffusionWorld(fit, self.fitted_data(), Guidance(omega=1.0, eta=0.0), self.sampler_steps, None)
 
 
 def _together(parts: list[Simulation]) -> Simulation:

@@ -14,7 +14,8 @@ from estimators._world.world import World
 @dataclass
 class GaussianWorldModel(LearnedWorldEstimator):
     """Monte-Carlo value in a one-step Gaussian latent model (as in Ha & Schmidhuber 2018, arXiv 1803.10122, with one
-    component). What diffusion adds to adwm is the difference to this row: everything else is the same fit.
+    component). What diffusion adds to adwm is the difference to this row: everything else is the same fit
+    (whose training stops early by the losses of denoiser and heads).
 
     The agent reads text: the logged answer nearest to the drawn latent.
     """

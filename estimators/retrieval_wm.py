@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.estimator import Family
 from bench.policy import Policy
 from estimators._world.base import SimulationEstimator
-from estimators._world.world import World
+from estimators._world.world import World, answered
 
 
 @dataclass
@@ -39,7 +39,8 @@ class RetrievalWorldModel(SimulationEstimator):
                 f"{self.name}: action_weight {self.action_weight} must not be negative and abstain {self.abstain} must "
                 "lie in [0, 1]."
             )
-        self.data_ = data
+        self.check()
+        self.data_ = answered(data)
         return self
 
     def world(self, policy: Policy) -> World:

@@ -188,15 +188,20 @@ def test_the_judge_asks_once_and_knows_what_it_left_out():
 
 
 def test_without_guidance_it_is_the_behavior_policy(fitted):
-    played = simulate(fitted, Silent(), scale=0.0, rollouts=300)
-    mean, lengths = LOG.columns.returns(1.0).mean(), LOG.columns.lengths
-    assert played.returns.mean() == pytest.approx(mean, abs=0.12)
-    assert played.lengths.mean() == pytest.approx(lengths.mean(), abs=0.7)
-    assert played.lengths.max() <= LOG.horizon
+    lengths = LOG.columns.lengths
     logged = Counter(s.action for t in LOG.trajectories for s in t.steps)
-    made = Counter(action for episode in played.episodes for _, action, _ in episode)
-    share = {a: (logged[a] / lengths.sum(), made[a] / played.lengths.sum()) for a in logged}
-    assert sum(abs(a - b) for a, b in share.values()) / 2 < 0.2, share
+    returns, steps, distances = [], [], []
+    for fit_seed in range(3):  # one training of this size says little
+        other = replace(fitted, fit_seed=fit_seed).fit(LOG, np.random.default_rng(0))
+        played = simulate(other, Silent(), scale=0.0, rollouts=300)
+        assert played.lengths.max() <= LOG.horizon
+        returns.append(played.returns.mean())
+        steps.append(played.lengths.mean())
+        made = Counter(action for episode in played.episodes for _, action, _ in episode)
+        distances.append(sum(abs(logged[a] / lengths.sum() - made[a] / played.lengths.sum()) for a in logged) / 2)
+    assert np.mean(returns) == pytest.approx(LOG.columns.returns(1.0).mean(), abs=0.12)
+    assert np.mean(steps) == pytest.approx(lengths.mean(), abs=0.7)
+    assert np.mean(distances) < 0.2, distances
 
 
 @pytest.mark.parametrize("form", ["pgd", "stitch"])

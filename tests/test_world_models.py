@@ -193,7 +193,7 @@ def test_a_conditional_with_two_modes_is_recovered_and_omega_leans_toward_the_ac
             free = model(z, level, past, past, action, torch.ones(n, dtype=torch.bool))
             return free + omega * (given - free)
 
-        drawn = ArcSampler().sample(denoise, torch.randn(n, 8, generator=generator))
+        drawn = ArcSampler(20.0).sample(denoise, torch.randn(n, 8, generator=generator))
         nearest = torch.cdist(drawn, points).argmin(dim=1)
         return (torch.bincount(nearest, minlength=3) / n).tolist()
 

@@ -28,13 +28,13 @@ def noise(n: int) -> torch.Tensor:
 def test_a_normal_distribution_comes_back_within_one_percent(mean, sd):
     start = noise(40_000)
     start = (start - start.mean()) / start.std()  # leaves the sampler's own error
-    drawn = ArcSampler().sample(normal_denoiser(mean, sd), start)
+    drawn = ArcSampler(20.0).sample(normal_denoiser(mean, sd), start)
     assert float(drawn.mean()) == pytest.approx(mean, abs=0.01 * max(abs(mean), sd))
     assert float(drawn.std()) == pytest.approx(sd, rel=0.01)
 
 
 def test_two_modes_come_back_with_their_masses():
-    drawn = ArcSampler().sample(two_modes, noise(40_000))
+    drawn = ArcSampler(20.0).sample(two_modes, noise(40_000))
     assert float((drawn.abs() - 1).abs().max()) < 0.05
     assert float((drawn > 0).double().mean()) == pytest.approx(0.7, abs=0.01)
 
@@ -48,6 +48,7 @@ def test_steps_in_sigma_would_not_do():
     assert abs(float(z.std()) - 1) > 0.05
 
 
-def test_angles_fall_from_pure_noise_to_none():
-    angles = ArcSampler(steps=5).angles()
+def test_angles_fall_from_the_largest_noise_to_none():
+    angles = ArcSampler(20.0, steps=5).angles()
+    assert np.tan(angles[0]) == pytest.approx(20.0)
     assert len(angles) == 6 and angles[-1] == 0 and all(a > b for a, b in zip(angles, angles[1:], strict=False))

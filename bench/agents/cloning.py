@@ -69,7 +69,7 @@ def read_demonstrations(paths: Sequence[Path]) -> list[Demonstration]:
 def new_model(config: CloningConfig, vocabulary: int, seed: int) -> LlamaForCausalLM:
     """A freshly initialized model; the seed does not touch the global generator."""
     with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         return LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=vocabulary,

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,10 +43,13 @@ class WhiteBox:
         """d, of one token's embedding."""
         return self.lm.model.config.hidden_size
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """16 hex digits that change with the weights: what an adapter was made for."""
-        digest = hashlib.sha256()
+        """16 hex digits that change with the weights and with how the agent is told things: what an adapter was made
+        for."""
+        transcript = self.lm.transcript
+        told = (transcript.opening("goal"), transcript.marks, transcript.max_observation_tokens)
+        digest = hashlib.sha256(repr((*told, transcript.max_action_tokens)).encode())
         for name, weight in sorted(self.lm.model.state_dict().items()):
             digest.update(name.encode() + weight.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()[:16]

@@ -102,7 +102,7 @@ def train_text_world(
     parts = [[s for i in part for s in language.segments(data.trajectories[i])] for part in (learned, held_out)]
     rewards = reward_support(torch.tensor(data.columns.rewards, dtype=torch.float32))
     with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(int(rng.integers(2**62)))
+        torch.default_generator.manual_seed(int(rng.integers(2**62)))
         model = TextWorldModel(shape, language.transcript.vocabulary, rewards)
     facts = _Loop(model, training).run(*parts, rng)
     blind = Marginal(parts[0], language.transcript.vocabulary).nats(parts[1])

@@ -7,6 +7,8 @@ denoisers of policy-guided diffusion (Jackson et al. 2024) and STITCH-OPE (Goli 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -18,6 +20,8 @@ from estimators._world.layers import mlp, unit
 NOISE_MEAN, NOISE_STD = 0.3, 1.4
 """Of the log-normal training noise levels. Larger than for one transition: a window has more axes, on which it can be
 told from another one in more noise."""
+LARGEST_NOISE = math.exp(NOISE_MEAN + 2.5 * NOISE_STD)
+"""Noise level to generate from, see `estimators._world.denoiser`."""
 
 SIZES = {"tiny": (32, 1), "cpu": (128, 3), "paper": (256, 4)}
 """Width and blocks of the denoiser that goes with a size of the world model."""

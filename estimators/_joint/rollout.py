@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.data import LoggedDataset
 from bench.policy import Context, Policy
 from estimators._joint.candidates import Place, Pool
+from estimators._joint.denoiser import LARGEST_NOISE
 from estimators._joint.guidance import GuidanceScales, Judge, Scores
 from estimators._joint.training import WindowFit
 from estimators._joint.windows import Reader
@@ -21,7 +22,7 @@ from estimators._world.sampler import ArcSampler
 from estimators._world.training import Fit
 from estimators._world.world import Start
 
-SAMPLER = ArcSampler(steps=10, power=1.0)
+SAMPLER = ArcSampler(LARGEST_NOISE, steps=10, power=1.0)
 """Even steps: in a window it is decided at much noise which actions and observations it holds."""
 GUIDED_BELOW = 20.0
 """Noise levels at which the denoiser was trained; above, all windows look alike and its derivative means nothing.
@@ -74,7 +75,8 @@ class Tally:
     Attributes:
         gaps: of every decoded action to what was generated.
         asked: contexts that the policy was asked about in the present window, by (episode, position).
-        same: for each later position that was reached, whether it was reached in the context asked about.
+        same: for each later position that was reached, whether it was reached in the context asked about; not where
+            nothing was asked, because the estimate then had the episode end before.
     """
 
     gaps: list[float] = field(default_factory=list)
@@ -85,7 +87,7 @@ class Tally:
         """Looks whether the contexts that were asked about are those that came to be."""
         if position > 0:
             asked = ((self.asked.get((row, position)), live.context(k)) for k, row in enumerate(live.rows))
-            self.same += [then == now for then, now in asked if then is not None]
+            self.same += [then == now for then, now in asked]
 
 
 class WindowSimulator:

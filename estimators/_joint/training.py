@@ -79,7 +79,7 @@ class WindowConfig(Recipe[WindowFit]):
 
     def identity(self) -> tuple[object, ...]:
         """See `Recipe`."""
-        return ("windows", VERSION)
+        return ("windows", VERSION, *self.world.identity())
 
     def train(self, data: LoggedDataset) -> WindowFit:
         """See `Recipe`."""
@@ -107,7 +107,7 @@ def train_windows(
     units = Units.of(steps, training.axes)
     windows = windows_of(steps, units.rows(steps), units.absorbing(), training.length)
     with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(int(rng.integers(2**62)))
+        torch.default_generator.manual_seed(int(rng.integers(2**62)))
         model = WindowDenoiser(units, training.length, steps.start.shape[1], size)
     facts = _Loop(model, windows, training, torch.Generator().manual_seed(int(rng.integers(2**62)))).run(rng, len(data))
     parameters = float(sum(p.numel() for p in model.parameters()))

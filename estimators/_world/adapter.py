@@ -86,7 +86,7 @@ def train_adapter(
         alike after soft tokens and after words; `kl`: mean divergence per action token, words from soft tokens.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(int(rng.integers(2**62)))
+        torch.default_generator.manual_seed(int(rng.integers(2**62)))
         adapter = Adapter(fit.model.size.latent, training.tokens, inside.size, training.width)
     latents = _Latents(fit, data)
     _fit_mean(adapter, latents, inside)
@@ -103,9 +103,8 @@ class _Latents:
     """The latents of a log's observations."""
 
     def __init__(self, fit: Fit, data: LoggedDataset):
-        self.pairs = sorted(
-            {(t.goal, s.observation) for t in data.trajectories for s in t.steps}, key=lambda p: len(p[1])
-        )
+        shown = {(t.goal, s.observation) for t in data.trajectories for s in t.steps}
+        self.pairs = sorted(shown, key=lambda p: (len(p[1]), p))
         self.code = {pair: k for k, pair in enumerate(self.pairs)}
         parts = [self.pairs[i : i + 256] for i in range(0, len(self.pairs), 256)]
         with torch.no_grad():

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from bench.data import LoggedDataset
+from bench.errors import BenchError
 from bench.estimator import Estimate, Estimator, mean_of_terms
 from bench.policy import Policy
 from estimators._world.rollout import Simulation, simulate
-from estimators._world.world import World, starts_of
+from estimators._world.world import LONGEST, World, answered, starts_of
 
 if TYPE_CHECKING:
     from estimators._world.fits import FitConfig
@@ -28,6 +29,15 @@ class SimulationEstimator(Estimator):
 
     version: ClassVar[int] = 2
     size_curve: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Looks at the parameters.
+
+        Raises:
+            BenchError: one that cannot be.
+        """
+        if self.rollouts < 1:
+            raise BenchError(f"{self.name}: rollouts must be at least 1, not {self.rollouts}.")
 
     @abstractmethod
     def world(self, policy: Policy) -> World:
@@ -67,7 +77,8 @@ class LearnedWorldEstimator(SimulationEstimator):
     """The estimators that live in the latent space of one trained world model."""
 
     size: Literal["cpu", "paper", "tiny"] = "cpu"
-    """cpu: about 2.5 million parameters, minutes on one core. paper: adwm's reported size. tiny: for tests."""
+    """cpu: about 2.7 million parameters, minutes on one core. paper: about the 7.4 million that adwm reports. tiny: for
+    tests."""
     updates: int = 1200
     """Updates of the dynamics on frozen latents, at most: training stops early when held-out losses stop falling."""
     encoder_updates: int = 400
@@ -81,12 +92,29 @@ class LearnedWorldEstimator(SimulationEstimator):
     fit_seed: int = 0
     """Another training of the same configuration."""
 
+    version: ClassVar[int] = 3
     tiny: ClassVar[dict[str, Any]] = {"size": "tiny", "rollouts": 50, "updates": 250, "encoder_updates": 50}
+
+    def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
+        """See `Estimator`."""
+        if data.horizon > LONGEST:
+            return f"its history holds {LONGEST} steps, and the horizon of the log is {data.horizon}"
+        return super().unsupported(data, policy)
+
+    def check(self) -> None:
+        """See `SimulationEstimator`."""
+        super().check()
+        if self.updates < 1 or self.encoder_updates < 0:
+            raise BenchError(
+                f"{self.name}: updates {self.updates} must be at least 1 and encoder_updates {self.encoder_updates} "
+                "must not be negative."
+            )
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         """Trains the world model, or finds it trained; see `estimators._world.fits` for why `rng` has no part in it."""
-        self.data_ = data
-        self.fit_ = self.train(data)
+        self.check()
+        self.data_ = answered(data)
+        self.fit_ = self.train(self.data_)
         return self
 
     def config(self) -> FitConfig:

@@ -6,6 +6,8 @@ zero-initialized output (the layout that adwm's fragments describe).
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -13,6 +15,8 @@ from estimators._world.layers import mlp, unit
 
 NOISE_MEAN, NOISE_STD = -0.6, 1.3
 """Of the log-normal training noise levels; latents have unit scale."""
+LARGEST_NOISE = math.exp(NOISE_MEAN + 2.5 * NOISE_STD)
+"""Noise level to generate from: one in 160 training levels lies above it."""
 NULL_SHARE = 0.15
 """Share of training rows without the action: the same network learns the unconditional model for guidance."""
 

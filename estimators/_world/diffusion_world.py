@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +12,8 @@ from torch import Tensor
 from bench.data import LoggedDataset
 from bench.policy import PolicySession
 from estimators._world.adapter import AdapterFit
-from estimators._world.guidance import Continuation
+from estimators._world.denoiser import LARGEST_NOISE
+from estimators._world.guidance import Continuation, Pools
 from estimators._world.latent_world import LatentWorld, Transition
 from estimators._world.sampler import ArcSampler
 from estimators._world.training import Fit
@@ -36,6 +39,7 @@ class DiffusionWorld(LatentWorld):
     """Samples next latents with the denoiser of a fit, under guidance.
 
     Args:
+        steps: of the sampler.
         adapter: how the agent reads latents; None: it reads retrieved text, and eta must be 0.
         note: see `World`.
     """
@@ -45,13 +49,15 @@ class DiffusionWorld(LatentWorld):
         fit: Fit,
         data: LoggedDataset,
         guidance: Guidance,
-        sampler: ArcSampler,
+        steps: int,
         adapter: AdapterFit | None,
         note: str = "",
     ):
         super().__init__(fit, data, adapter)
-        self.guidance, self.sampler, self.note = guidance, sampler, note
+        self.guidance, self.sampler, self.note = guidance, ArcSampler(LARGEST_NOISE, steps), note
         self.session: PolicySession | None = None
+        self.moved = [0.0, 0]  # by guidance: sum of lengths, and how many
+        self._pools = Pools(data) if guidance.behavior > 0 else None
 
     def meet(self, session: PolicySession) -> None:
         """See `World`."""
@@ -63,7 +69,7 @@ class DiffusionWorld(LatentWorld):
         if self.guidance.eta == 0:
             return self.sampler.sample(lambda z, sigma: self._denoise(now, z, sigma), noise)
         with self.session.lookahead() as ahead:
-            guide = Continuation(now, ahead, self.adapter.model, self.guidance.behavior, self.read_actions)
+            guide = Continuation(now, ahead, self.adapter.model, self.guidance.behavior, self._logged_actions)
             return self.sampler.sample(lambda z, sigma: self._guided(now, guide, z, sigma), noise)
 
     def _guided(self, now: Transition, guide: Continuation, z: Tensor, sigma: float) -> Tensor:
@@ -71,8 +77,25 @@ class DiffusionWorld(LatentWorld):
         clean = self._denoise(now, z, sigma)
         if not guide.active(sigma):
             return clean
-        eta = self.guidance.eta * self.sampler.progress(sigma) ** 2
-        return clean + eta * sigma**2 * guide.gradient(clean, sigma)
+        shift = self.guidance.eta * self.sampler.progress(sigma) ** 2 * sigma**2 * guide.gradient(clean, sigma)
+        self.moved[0] += float(shift.norm(dim=-1).sum())
+        self.moved[1] += len(shift)
+        return clean + shift
+
+    def _logged_actions(self, tried: Sequence[str]) -> list[Tensor]:
+        """For each live episode (1 + K, action) vectors of the action tried and of the others logged in its
+        instance."""
+        starts = [self.starts[row] for row in self.live.rows]
+        pools = [self._pools.with_first(s.instance, text) for s, text in zip(starts, tried, strict=True)]
+        read = self._read([(s.goal, text) for s, pool in zip(starts, pools, strict=True) for text in pool])
+        return list(torch.stack([v[1] for v in read]).split([len(pool) for pool in pools]))
+
+    def diagnostics(self) -> dict[str, float]:
+        """See `World`; `guidance_shift`: how far one guided noise level moves the expected clean latent, as a share of
+        a latent's length."""
+        length = math.sqrt(self.model.size.latent)
+        moved = {"guidance_shift": self.moved[0] / self.moved[1] / length} if self.moved[1] else {}
+        return super().diagnostics() | moved
 
     def _denoise(self, now: Transition, z: Tensor, sigma: float) -> Tensor:
         """(B, d) expected clean latents under prior times action posterior^omega."""

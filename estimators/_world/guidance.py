@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.agents.white_box import Lookahead
+from bench.data import LoggedDataset
 from estimators._world.adapter import Adapter
 from estimators._world.latent_world import Transition
 
@@ -32,7 +33,8 @@ class Continuation:
         now: the transition that is being generated.
         ahead: the agent's next turn, open for trying.
         behavior: scale of the subtracted gradient of the behavior-cloning head for the same action.
-        read_actions: B texts to (B, action) vectors of the live episodes' actions.
+        logged_actions: B texts, one tried in each live episode, to (1 + K, action) vectors of it and of the other
+            actions logged in the instance.
     """
 
     def __init__(
@@ -41,10 +43,10 @@ class Continuation:
         ahead: Lookahead,
         adapter: Adapter,
         behavior: float,
-        read_actions: Callable[[Sequence[str]], Tensor],
+        logged_actions: Callable[[Sequence[str]], Sequence[Tensor]],
     ):
         self.now, self.ahead, self.adapter, self.behavior = now, ahead, adapter, behavior
-        self.read_actions = read_actions
+        self.logged_actions = logged_actions
         self.actions: list[tuple[int, ...]] | None = None
         self._known: dict[float, Tensor] = {}
 
@@ -68,7 +70,22 @@ class Continuation:
         return self._known[sigma]
 
     def _logged(self, z: Tensor, texts: Sequence[str]) -> Tensor:
-        """(B,) log-probability of the same actions under the log's behavior, among those tried in this batch."""
+        """(B,) log-probability of the same actions under the log's behavior, among those logged in the instance."""
         model, live = self.now.model, self.now.live
-        past = model.advance(z, live.goal, live.column + 1, live.caches.copy())
-        return (model.behavior(past) @ self.read_actions(texts).T).log_softmax(dim=-1).diagonal()
+        wanted = model.behavior(model.advance(z, live.goal, live.column + 1, live.caches.copy()))
+        vectors = self.logged_actions(texts)
+        return torch.stack([(v @ x).log_softmax(dim=0)[0] for v, x in zip(vectors, wanted, strict=True)])
+
+
+class Pools:
+    """The distinct actions logged in each instance, those of all instances for one that the log does not hold."""
+
+    def __init__(self, data: LoggedDataset):
+        self._of: dict[str, dict[str, None]] = {}
+        for t in data.trajectories:
+            self._of.setdefault(t.instance, {}).update(dict.fromkeys(s.action for s in t.steps))
+        self._all = dict.fromkeys(text for pool in self._of.values() for text in pool)
+
+    def with_first(self, instance: str, text: str) -> list[str]:
+        """The actions of an instance after the one given, which need not be among them."""
+        return list(dict.fromkeys([text, *self._of.get(instance, self._all)]))

@@ -131,7 +131,7 @@ class LatentWorld(World):
     @torch.no_grad()
     def _read(self, wanted: Sequence[tuple[str, str]]) -> list[tuple[Tensor, Tensor, Tensor]]:
         """(observation, action, goal) vectors of (goal, text) pairs, each computed once."""
-        new = sorted({pair for pair in wanted if pair not in self._vectors}, key=lambda p: len(p[1]))
+        new = sorted({pair for pair in wanted if pair not in self._vectors}, key=lambda p: (len(p[1]), p))
         for start in range(0, len(new), 256):
             part = new[start : start + 256]
             found = self.model.read(*self.material.vocabulary.batch(part))

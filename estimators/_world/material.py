@@ -40,12 +40,14 @@ class Material:
     Attributes:
         vocabulary: of the log.
         pairs: the distinct (goal, text) of observations, actions and goals.
+        cut_share: share of the observations that lose their tail.
         instances: name of an instance to its code, from 1; empty where instances are not to be told apart, or where
             those of the log are a sample of many.
     """
 
     def __init__(self, data: LoggedDataset, size: int, max_tokens: int, knows_instance: bool):
-        texts = (x for t in data.trajectories for s in t.steps for x in (t.goal, s.observation, s.action))
+        texts = [x for t in data.trajectories for s in t.steps for x in (t.goal, s.observation, s.action)]
+        texts += [t.final_observation or "" for t in data.trajectories]
         self.vocabulary = Vocabulary.of(texts, size, max_tokens)
         self.columns = data.columns
         known = data.columns.instances if knows_instance and data.fixed_instances else ()
@@ -58,6 +60,8 @@ class Material:
             self.goals.append(self._of(t.goal, t.goal))
             self.observations.append(np.array([self._of(t.goal, x) for x in seen]))
             self.actions.append(np.array([self._of(t.goal, s.action) for s in t.steps]))
+        shown = [self.vocabulary.cut(s.observation) for t in data.trajectories for s in t.steps]
+        self.cut_share = float(np.mean(shown))
         self.ended = np.array([t.terminated for t in data.trajectories], dtype=np.float32)
         self.pairs = list(self._code)
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from estimators._world.denoiser import Denoiser
 from estimators._world.layers import Block, Caches, mlp, unit
 from estimators._world.text_encoder import TextEncoder
+from estimators._world.world import LONGEST
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Size:
 
 
 SIZES = {
-    "cpu": Size(64, 64, 64, 1, 128, 2, 256, 3, 2048, 96, 3e-3),
-    "paper": Size(64, 64, 256, 2, 256, 2, 512, 3, 4096, 256, 1e-3),
+    "cpu": Size(64, 64, 64, 1, 128, 2, 256, 3, 2048, 192, 3e-3),
+    "paper": Size(64, 64, 192, 2, 256, 2, 384, 3, 4096, 256, 1e-3),
     "tiny": Size(16, 16, 16, 1, 32, 1, 32, 1, 512, 32, 1.5e-2),
 }
 
@@ -88,7 +89,7 @@ class WorldModel(nn.Module):
         self.to_words = mlp(size.latent, 2 * size.latent, size.vocabulary)
         self.seen = nn.Linear(size.latent, size.past)
         self.did = nn.Linear(size.action, size.past)
-        self.turn = nn.Embedding(2 * 256, size.past)
+        self.turn = nn.Embedding(2 * LONGEST, size.past)
         nn.init.normal_(self.turn.weight, std=0.1)
         self.instance = nn.Embedding(1 + instances, size.past)
         nn.init.normal_(self.instance.weight, std=0.1)

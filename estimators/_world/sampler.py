@@ -20,19 +20,22 @@ Denoise = Callable[[Tensor, float], Tensor]
 
 @dataclass(frozen=True)
 class ArcSampler:
-    """Heun's method from pure noise to a sample; the noise at the start is its only randomness.
+    """Heun's method from noise to a sample; the noise at the start is its only randomness.
 
     Attributes:
-        steps: each but the last calls the denoiser twice.
+        largest: noise level to start from. A denoiser must have been trained there: beyond, its answers are
+            extrapolated, and one such slope at the start ends in another sample.
+        steps: each but the last calls the denoiser twice; finding the start calls it once.
         power: 1 spaces the angles evenly, more puts steps where there is little noise.
     """
 
+    largest: float
     steps: int = 8
     power: float = 1.5
 
     def angles(self) -> list[float]:
-        """steps + 1 falling angles, from just below pi / 2 (pure noise) to 0 (clean)."""
-        return [0.999 * math.pi / 2 * (1 - i / self.steps) ** self.power for i in range(self.steps + 1)]
+        """steps + 1 falling angles, from that of the largest noise level to 0 (clean)."""
+        return [math.atan(self.largest) * (1 - i / self.steps) ** self.power for i in range(self.steps + 1)]
 
     def progress(self, sigma: float) -> float:
         """How far along the arc a noise level lies: 0 at pure noise, 1 at none."""
@@ -40,7 +43,9 @@ class ArcSampler:
 
     def sample(self, denoise: Denoise, noise: Tensor) -> Tensor:
         """(B, d) samples from (B, d) standard normal noise."""
-        angles, z = self.angles(), noise
+        angles = self.angles()
+        # pure noise lacks the little that is known there of the clean value: its mean, which the denoiser tells
+        z = math.sin(angles[0]) * noise + math.cos(angles[0]) * denoise(noise * self.largest, self.largest)
         for now, after in zip(angles[:-1], angles[1:], strict=True):
             slope = _velocity(denoise, z, now)
             ahead = z + (after - now) * slope

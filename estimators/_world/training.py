@@ -85,10 +85,11 @@ def train_world(
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
     rewards = reward_support(torch.tensor(data.columns.rewards, dtype=torch.float32))
     with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(int(rng.integers(2**62)))
+        torch.default_generator.manual_seed(int(rng.integers(2**62)))
         model = WorldModel(shape, rewards, goal_relation, len(material.instances))
     facts = _Loop(model, material, training, generator).run(learned, held_out, rng)
     facts |= {
+        "cut_observation_share": material.cut_share,
         "seconds": time.perf_counter() - started,
         "parameters": float(sum(p.numel() for p in model.parameters())),
     }
@@ -101,6 +102,7 @@ class _Loop:
     def __init__(self, model: WorldModel, material: Material, training: Training, generator: torch.Generator):
         self.model, self.material, self.training, self.generator = model, material, training, generator
         self.latents: Latents | None = None  # of every text, once they are frozen
+        self.action_share = _action_share(material)
         self.length = float(material.columns.lengths.mean())
 
     def run(self, learned: np.ndarray, held_out: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
@@ -121,7 +123,7 @@ class _Loop:
             with torch.no_grad():
                 targets = target.read(*words).observation
             flat = flatten(model, batch, latents, targets)
-            loss = self._loss(flat, latents.action, levels=2) + _word_loss(model, words[0], batch, latents)
+            loss = self._loss(batch, flat, latents.action, levels=2) + _word_loss(model, words[0], batch, latents)
             _step(optimizer, model, loss, model.size.rate * _rate(update, training.encoder_updates))
             with torch.no_grad():
                 for slow, fast in zip(target.parameters(), model.parameters(), strict=True):
@@ -150,8 +152,9 @@ class _Loop:
         optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], model.size.rate)
         best, kept, waited, done = math.inf, None, 0, 0
         for update, part in enumerate(_batches(learned, training.frozen_steps / self.length, training.updates, rng)):
-            flat, latents = self._frozen(model, self._batch(part))
-            loss = self._loss(flat, latents.action, training.levels)
+            batch = self._batch(part)
+            flat, latents = self._frozen(model, batch)
+            loss = self._loss(batch, flat, latents.action, training.levels)
             _step(optimizer, model, loss, model.size.rate * _rate(update, training.updates))
             average.update_parameters(model)
             done = update + 1
@@ -180,7 +183,7 @@ class _Loop:
         latents = self.latents.of(batch.texts)
         return flatten(model, batch, latents, latents.observation), latents
 
-    def _loss(self, flat: Flat, actions: Tensor, levels: int) -> Tensor:
+    def _loss(self, batch: Batch, flat: Flat, actions: Tensor, levels: int) -> Tensor:
         """Denoising at `levels` noise levels per transition, one-step Gaussian, events, inverse dynamics, cloning."""
         model = self.model
         repeated = [x.repeat(levels, 1) for x in (flat.after, flat.past, flat.done, flat.action)]
@@ -188,7 +191,8 @@ class _Loop:
         one_step = gaussian_loss(*model.next_gaussian(flat.past, flat.done, flat.action), flat.after).mean()
         events = model.events(flat.z, flat.action, flat.after, flat.past, flat.done)
         loss = denoising + 0.3 * one_step + event_loss(model, events, flat.reward, flat.ended)
-        return loss + 0.1 * _action_losses(model, flat, actions)
+        inclusion = 1 - (1 - self.action_share[batch.texts]) ** len(batch.goal)
+        return loss + 0.1 * _action_losses(model, flat, actions, inclusion)
 
     @torch.no_grad()
     def _measure(self, model: WorldModel, episodes: Sequence[int]) -> dict[str, float]:
@@ -219,12 +223,29 @@ class _Loop:
         }
 
 
-def _action_losses(model: WorldModel, flat: Flat, actions: Tensor) -> Tensor:
-    """Inverse dynamics and behavior cloning: which of the batch's actions was it?"""
+def _action_share(material: Material) -> Tensor:
+    """(P,) share of the episodes in which each text of the material is an action."""
+    count = np.zeros(len(material.pairs))
+    for actions in material.actions:
+        count[np.unique(actions)] += 1
+    return torch.tensor(count / len(material), dtype=torch.float32)
+
+
+def _action_losses(model: WorldModel, flat: Flat, actions: Tensor, inclusion: Tensor) -> Tensor:
+    """Inverse dynamics and behavior cloning: which of the batch's actions was it?
+
+    The other choices are those that happen to be in the batch, frequent ones more often than rare ones: logits are
+    lowered by the logarithm of that probability, as in a sampled softmax (Bengio & Senecal 2008), so that without it
+    they are those of all actions.
+
+    Args:
+        inclusion: (U,) probability that a batch holds each of its texts as an action.
+    """
     choices, label = torch.unique(flat.code, return_inverse=True)
-    vectors = actions[choices]
+    vectors, correction = actions[choices], inclusion[choices].log()
     between = model.inverse(torch.cat([flat.z, flat.after, flat.past], dim=-1))
-    return F.cross_entropy(between @ vectors.T, label) + F.cross_entropy(model.behavior(flat.past) @ vectors.T, label)
+    found = [x @ vectors.T - correction for x in (between, model.behavior(flat.past))]
+    return F.cross_entropy(found[0], label) + F.cross_entropy(found[1], label)
 
 
 def _word_loss(model: WorldModel, ids: Tensor, batch: Batch, latents: Latents) -> Tensor:

@@ -48,6 +48,10 @@ class Vocabulary:
             self._tokens[text] = tuple(self._id(w) for w in words) or (EMPTY,)
         return self._tokens[text]
 
+    def cut(self, text: str) -> bool:
+        """Whether a text loses its tail."""
+        return len(self.tokens(text)) == self.max_tokens and len(_WORD.findall(text)) > self.max_tokens
+
     def _id(self, word: str) -> int:
         return self._ids.get(word, 2 + zlib.crc32(word.encode()) % _BUCKETS)
 

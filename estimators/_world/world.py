@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bench.data import LoggedDataset
+from bench.errors import BenchError
 from bench.policy import Observation, PolicySession
+
+LONGEST = 256
+"""Steps that the history of a latent world model can hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,26 @@ class World(ABC):
     def diagnostics(self) -> dict[str, float]:
         """What the simulation should be judged by: all episodes since the world was made."""
         return {}
+
+
+def answered(data: LoggedDataset) -> LoggedDataset:
+    """The log without last steps of which nobody knows what they led to: those of episodes that were cut off before the
+    environment answered. The observation before such a step becomes the final one; terminated episodes stay.
+
+    Raises:
+        BenchError: nothing is left.
+    """
+    if all(t.terminated or t.final_observation is not None for t in data.trajectories):
+        return data
+    kept = []
+    for t in data.trajectories:
+        if t.terminated or t.final_observation is not None:
+            kept.append(t)
+        elif len(t) > 1:
+            kept.append(replace(t, steps=t.steps[:-1], final_observation=t.steps[-1].observation))
+    if not kept:
+        raise BenchError("no logged action was answered: every episode is one step long and was cut off after it.")
+    return data.with_trajectories(kept)
 
 
 def starts_of(data: LoggedDataset, n: int, rng: np.random.Generator) -> list[Start]:
