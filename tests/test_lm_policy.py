@@ -5,13 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from bench.agents.language_model import KeyValueBatch, LanguageModel
 from bench.agents.lm_policy import LMPolicy
 from bench.agents.next_actions import Place, sample_at
 from bench.agents.transcript import END, MAX_ACTION_TOKENS, Transcript, train_tokenizer
 from bench.data import Step, Trajectory
+from bench.errors import BenchError
 from bench.policy import Context, log_prob, sample
 
 TEXTS = ["go to the kitchen", "open the red door", "You see a table, a lamp and 3 apples.", "focus on the lamp"]
@@ -160,3 +172,78 @@ def test_streams_that_share_an_episode_write_what_each_would_write_alone(lm):
         batch.read([ids[: spans[turn][0]]] * 3)
         alone = batch.write(rngs(k), 1.0)
         assert together[k] == tuple(lm.transcript.decode(tokens) for tokens, _ in alone)
+
+
+def test_an_action_as_long_as_the_cap_with_its_end_is_the_longest_that_is_written(lm):
+    letters = [lm.transcript.encode(c)[0] for c in "zqx"]
+    tokens = tuple(letters[i % 3] for i in range(MAX_ACTION_TOKENS))
+
+    def scored(*ids):
+        text = lm.transcript.decode(ids)
+        return LMPolicy("p", lm).log_prob_episodes([Trajectory("e", "i", "g", (Step("o", text, 0.0, ids),), None)])[0][
+            0
+        ]
+
+    assert np.isfinite(scored(*tokens[:-1], END)) and np.isfinite(scored(*tokens))  # the latter was cut
+    assert scored(*tokens, END) == -np.inf
+    cut, ended = (
+        Trajectory("e", "i", "g", (Step("o", lm.transcript.decode(ids), 0.0, ids),), None)
+        for ids in (tokens[:5], (*tokens[:5], END))
+    )
+    together = LMPolicy("p", lm).log_prob_episodes([cut, ended])  # one text, but not one event
+    assert together[0][0] == pytest.approx(scored(*tokens[:5]), abs=1e-5)
+    assert together[1][0] == pytest.approx(scored(*tokens[:5], END), abs=1e-5)
+
+
+def test_tokens_of_another_tokenizer_are_not_taken_for_ones_own(lm):
+    step = Step("o", "open the red door", 0.0, (*lm.transcript.encode("open the red door"), END))
+    assert lm.transcript.action_of(step) == step.action_tokens
+    for foreign in ((5000, END), (*lm.transcript.encode("go to the kitchen"), END)):
+        other = Step("o", "open the red door", 0.0, foreign)
+        assert lm.transcript.action_of(other) == lm.transcript.action("open the red door")
+
+
+def test_what_looks_like_a_mark_in_a_text_is_text(lm):
+    assert END not in lm.transcript.encode("say <end> and <act>")
+
+
+SHAPE = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=2, intermediate_size=48)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda v: CohereForCausalLM(CohereConfig(vocab_size=v, logit_scale=0.3, initializer_range=0.3, **SHAPE)),
+        lambda v: GraniteForCausalLM(GraniteConfig(vocab_size=v, logits_scaling=4.0, initializer_range=0.3, **SHAPE)),
+        lambda v: Gemma2ForCausalLM(
+            Gemma2Config(vocab_size=v, final_logit_softcapping=3.0, initializer_range=0.3, head_dim=16, **SHAPE)
+        ),
+    ],
+    ids=["cohere", "granite", "gemma2"],
+)
+def test_models_that_change_their_logits_at_the_end_are_scored_as_they_are(build):
+    transcript = Transcript(train_tokenizer(TEXTS * 3, 320), max_observation_tokens=12)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build(transcript.vocabulary).eval()
+    action = transcript.action("open the red door")
+    ids = [*transcript.opening("g"), *transcript.turn("o"), *action]
+    with torch.no_grad():
+        logits = model(torch.tensor([ids])).logits[0, len(ids) - len(action) - 1 : -1].float()
+    logits[:, list(transcript.marks.banned)] = -torch.inf
+    logits[0, END] = -torch.inf
+    expected = float(logits.log_softmax(-1).gather(-1, torch.tensor(action)[:, None]).sum())
+    policy = LMPolicy("p", LanguageModel(model, transcript))
+    assert log_prob(policy, [Context("g", (), "o")], ["open the red door"])[0] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_model_whose_logits_are_not_understood_is_refused(lm):
+    class Odd(type(lm.model)):
+        def forward(self, *args, **kwargs):
+            out = super().forward(*args, **kwargs)
+            out.logits = out.logits**3
+            return out
+
+    odd = Odd(lm.model.config)
+    with pytest.raises(BenchError, match="changes its logits"):
+        LanguageModel(odd, lm.transcript)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 import time
 from dataclasses import replace
 
@@ -16,12 +20,14 @@ from bench.errors import BenchError
 from estimators._world import fits
 from estimators._world.denoiser import Denoiser
 from estimators._world.layers import unit
+from estimators._world.material import Material
 from estimators._world.rollout import simulate
 from estimators._world.sampler import ArcSampler
 from estimators._world.training import Training, train_world
 from estimators._world.tuned_scales import tuned_scales
-from estimators._world.world import Answer, World, starts_of
+from estimators._world.world import Answer, World, answered, starts_of
 from tasks.toy_chain.world import ToyChainEnvironment
+from tests.house import ROOT
 
 TASK = registry.task("toy_chain")
 TINY = Training(updates=60, encoder_updates=40, measure_every=30)
@@ -271,3 +277,75 @@ def test_one_member_of_the_ensemble_is_the_exact_kernel_and_more_are_dealt_the_e
     assert together.diagnostics["between_fits_sd"] == pytest.approx(np.std(means, ddof=1))
     with pytest.raises(BenchError, match="between 1 and rollouts"):
         judged("diffusion_wm", fits=21)
+
+
+def test_a_step_nobody_answered_is_no_transition():
+    def episode(n, final, terminated):
+        steps = tuple(Step(f"room {t}", "go on", 0.0) for t in range(n))
+        return Trajectory(f"{n} {final} {terminated}", "i", "g", steps, final, terminated, not terminated, "l")
+
+    known, ended, cut, lost = (
+        episode(3, "hall", False),
+        episode(2, None, True),
+        episode(3, None, False),
+        episode(1, None, False),
+    )
+    data = LoggedDataset("t", ("l",), 1.0, 5, (known, ended, cut, lost))
+    found = answered(data)
+    assert [len(t) for t in found.trajectories] == [3, 2, 2]
+    assert found.trajectories[2].final_observation == "room 2" and not found.trajectories[2].terminated
+    assert answered(found) is found
+    with pytest.raises(BenchError, match="one step long"):
+        answered(LoggedDataset("t", ("l",), 1.0, 5, (lost,)))
+
+
+def test_final_observations_are_words_of_the_log_and_cut_ones_are_counted(log):
+    material = Material(log, 512, 4, True)
+    finals = {w for t in log.trajectories for w in (t.final_observation or "").split()[:1]}
+    assert all(w.lower().strip(".,!") in material.vocabulary.words for w in finals)
+    observations = [s.observation for t in log.trajectories for s in t.steps]
+    assert material.cut_share == pytest.approx(np.mean([len(re.findall(r"\w+|[^\w\s]", x)) > 4 for x in observations]))
+
+
+def test_the_order_in_which_texts_are_read_does_not_depend_on_the_process(log):
+    """Batches of texts decide the last digits: sets must be sorted by more than length before they are cut up."""
+    script = (
+        "import sys; import numpy as np; from bench import registry; from bench.rng import rng_for;"
+        "t = registry.task('toy_chain'); e = registry.make_estimator('gaussian_wm[]');"
+        "e.size, e.updates, e.encoder_updates, e.rollouts = 'tiny', 20, 10, 30;"
+        "e.fit(t.log('pooled').subset(40, 0), np.random.default_rng(0));"
+        "print(repr(e.estimate(t.policy('same'), np.random.default_rng(1)).terms.tolist()))"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT,
+            env={**environment, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2)
+    }
+    assert len(printed) == 1
+
+
+def test_the_log_is_cloned_without_favor_for_rare_actions():
+    """One action in every episode, another in one of ten: the head must say how often each is taken."""
+    steps = [("rare" if k % 10 == 0 else "usual") for k in range(200)]
+    episodes = tuple(
+        Trajectory(str(k), "i", "g", (Step("here", text, 0.0), Step("there", "stop", 1.0)), "end", True, False, "l")
+        for k, text in enumerate(steps)
+    )
+    data = LoggedDataset("t", ("l",), 1.0, 2, episodes)
+    training = Training(updates=300, encoder_updates=60, steps=8, frozen_steps=8, measure_every=100)
+    fit = train_world(data, "tiny", training, True, False, np.random.default_rng(0))
+    model, material = fit.model, fit.material
+    texts = [("g", "here"), ("g", "rare"), ("g", "usual"), ("g", "stop"), ("g", "g")]
+    read = model.read(*material.vocabulary.batch(texts))
+    past, _ = model.past(
+        read.observation[:1, None], read.action[:1, None], model.about(read.goal[4:], torch.tensor([0]))
+    )
+    share = (read.action[1:4] @ model.behavior(past[0, 0])).softmax(dim=0)
+    assert float(share[0]) == pytest.approx(0.1, abs=0.05)

@@ -138,13 +138,11 @@ def _continuations(batch: KeyValueBatch, choices: Sequence[Sequence[Tokens]], te
         filled[row] += len(choice) - 1
     row, column = torch.tensor(places).T
     token = torch.tensor([t for _, choice in flat for t in choice])
-    logp = sampling_log_probs(
-        batch.lm.model.lm_head(states[row, column]), temperature, column == 0, batch.lm.transcript.marks
-    )
+    logp = sampling_log_probs(batch.lm.logits(states[row, column]), temperature, column == 0, batch.lm.transcript.marks)
     owner = np.repeat(np.arange(len(flat)), [len(choice) for _, choice in flat])
     chosen = logp.gather(-1, token.to(logp.device)[:, None])[:, 0]
     total = np.bincount(owner, weights=chosen.double().cpu().numpy())
-    total[[len(choice) > batch.lm.transcript.max_action_tokens + 1 for _, choice in flat]] = -np.inf
+    total[[len(choice) > batch.lm.transcript.max_action_tokens for _, choice in flat]] = -np.inf
     return np.split(total, np.cumsum([len(mine) for mine in choices])[:-1])
 
 

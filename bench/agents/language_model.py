@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM, Cache, DynamicCache
 from transformers.utils.logging import disable_progress_bar
 
 from bench.agents.cache import continued, growing_cache, selected_rows, with_new_columns
-from bench.agents.transcript import MARKS, Marks, Transcript
+from bench.agents.transcript import MARKS, EncodedEpisode, Marks, Transcript
 from bench.data import Trajectory
+from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -29,11 +30,15 @@ class LanguageModel:
     Args:
         model: any causal LM that takes 4-d attention masks and position ids (Llama, GPT-2, Qwen, ...), on any device.
         transcript: its tokenizer and segment format.
+
+    Raises:
+        BenchError: the model does something to its logits that is not known here: another agent would be judged.
     """
 
     def __init__(self, model: PreTrainedModel, transcript: Transcript):
         self.model = model.eval()
         self.transcript = transcript
+        self._check_logits()
 
     @classmethod
     def load(cls, folder: Path, transcript: Transcript) -> LanguageModel:
@@ -51,6 +56,29 @@ class LanguageModel:
         """(..., d) embeddings of (...) token ids."""
         return self.model.get_input_embeddings()(torch.as_tensor(ids, dtype=torch.long, device=self.device))
 
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(..., V) next-token logits of (..., d) hidden states, as the whole model gives them: some scale or bend them
+        at the end (Cohere, Granite, Gemma 2)."""
+        config, logits = self.model.config, self.model.lm_head(hidden)
+        if scale := getattr(config, "logit_scale", None):
+            logits = logits * scale
+        if scale := getattr(config, "logits_scaling", None):
+            logits = logits / scale
+        if cap := getattr(config, "final_logit_softcapping", None):
+            logits = torch.tanh(logits / cap) * cap
+        return logits
+
+    @torch.inference_mode()
+    def _check_logits(self) -> None:
+        ids = torch.arange(min(6, self.transcript.vocabulary), device=self.device)[None]
+        hidden = self.model.base_model(input_ids=ids, use_cache=False).last_hidden_state
+        whole, ours = self.model(ids, use_cache=False).logits.float(), self.logits(hidden).float()
+        if not torch.allclose(whole, ours, rtol=0.02, atol=0.02 * float(whole.abs().max())):
+            raise BenchError(
+                f"{type(self.model).__name__} changes its logits after the output layer in a way that is not known "
+                "here: they would be those of another agent."
+            )
+
     def action_log_probs(
         self, trajectories: Sequence[Trajectory], temperatures: Sequence[float], batch_tokens: int = 16_384
     ) -> list[np.ndarray]:
@@ -62,10 +90,10 @@ class LanguageModel:
 
         Returns:
             For each trajectory a (len(temperatures), T_i) float64 array; -inf for actions the model cannot write
-            (longer than the cap).
+            (longer than the cap, end marker included).
         """
         encoded = [self.transcript.episode(t) for t in trajectories]
-        first = {tuple(e.ids): i for i, e in reversed(list(enumerate(encoded)))}  # the same text is scored once
+        first = {_key(e): i for i, e in reversed(list(enumerate(encoded)))}  # the same text is scored once
         place = {i: k for k, i in enumerate(first.values())}
         episodes = [encoded[i] for i in first.values()]
         order = sorted(range(len(episodes)), key=lambda i: len(episodes[i].ids))
@@ -75,7 +103,7 @@ class LanguageModel:
             rows = [order.pop() for _ in range(min(len(order), max(1, batch_tokens // width)))]
             for row, values in zip(rows, self._score([episodes[i] for i in rows], temperatures), strict=True):
                 out[row] = values
-        return [out[place[first[tuple(e.ids)]]] for e in encoded]
+        return [out[place[first[_key(e)]]] for e in encoded]
 
     @torch.inference_mode()
     def _score(self, episodes: list, temperatures: Sequence[float]) -> list[np.ndarray]:
@@ -84,7 +112,7 @@ class LanguageModel:
         # Only positions that predict an action token reach the output layer: most of a transcript is observation.
         place = [(r, p, p == a) for r, e in enumerate(episodes) for a, b in e.spans for p in range(a, b)]
         row, position, first = (torch.tensor(x) for x in zip(*place, strict=True))
-        logits = self.model.lm_head(hidden[row, position - 1])  # (A, V)
+        logits = self.logits(hidden[row, position - 1])  # (A, V)
         token = ids[row, position]
         step = np.repeat(np.arange(sum(len(e.spans) for e in episodes)), [b - a for e in episodes for a, b in e.spans])
         out = []
@@ -92,9 +120,14 @@ class LanguageModel:
             logp = sampling_log_probs(logits, temperature, first, self.transcript.marks).gather(-1, token[:, None])
             out.append(np.bincount(step, weights=logp[:, 0].double().cpu().numpy()))
         values = np.stack(out)  # (temperatures, steps of the batch)
-        too_long = [b - a > self.transcript.max_action_tokens + 1 for e in episodes for a, b in e.spans]
+        too_long = [b - a > self.transcript.max_action_tokens for e in episodes for a, b in e.spans]
         values[:, too_long] = -np.inf
         return np.split(values, np.cumsum([len(e.spans) for e in episodes])[:-1], axis=1)
+
+
+def _key(episode: EncodedEpisode) -> tuple:
+    """Equal for episodes that are scored alike: an action that was cut is not the same with its end."""
+    return tuple(episode.ids), tuple(episode.spans)
 
 
 def sampling_log_probs(
@@ -216,7 +249,7 @@ class KeyValueBatch:
         hidden, valid, length, cache = self.hidden, self.valid, self.length, self.cache
         for depth in range(most):
             first = torch.full((len(rows),), depth == 0)
-            logp = sampling_log_probs(self.lm.model.lm_head(hidden), temperature, first, marks).double().cpu().numpy()
+            logp = sampling_log_probs(self.lm.logits(hidden), temperature, first, marks).double().cpu().numpy()
             token = draw_tokens(logp, [rngs[row] for row in rows], alive, marks.end)
             total[rows[alive]] += logp[alive, token[alive]]
             for k in np.flatnonzero(alive):
@@ -250,7 +283,7 @@ class KeyValueBatch:
             fresh = continued(self.lm.model, ids, position, mask, DynamicCache(ddp_cache_data=past))
             hidden = torch.cat([hidden, fresh], dim=1)
         first = torch.arange(len(tokens)) == 0
-        logp = sampling_log_probs(self.lm.model.lm_head(hidden)[0], temperature, first, self.lm.transcript.marks)
+        logp = sampling_log_probs(self.lm.logits(hidden)[0], temperature, first, self.lm.transcript.marks)
         return float(logp.gather(-1, torch.tensor(tokens, device=logp.device)[:, None]).double().sum())
 
     def keep(self, rows: Sequence[int]) -> None:

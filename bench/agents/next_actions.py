@@ -84,7 +84,7 @@ class _Streams:
         if self.alive.sum(axis=1).max() <= 0.75 * self.alive.shape[1]:
             self._bring_together()
         row, column = np.nonzero(self.alive)
-        logits = self.lm.model.lm_head(self.hidden[row, column])  # (live streams, V)
+        logits = self.lm.logits(self.hidden[row, column])  # (live streams, V)
         first = torch.full((len(row),), self.depth == 0)
         marks = self.lm.transcript.marks
         logp = sampling_log_probs(logits, temperature, first, marks).double().cpu().numpy()

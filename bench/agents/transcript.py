@@ -89,9 +89,12 @@ class Transcript:
     max_action_tokens: int = MAX_ACTION_TOKENS
 
     def __init__(self, tokenizer: Tokenizer, max_observation_tokens: int):
+        if isinstance(tokenizer, Tokenizer):
+            tokenizer.encode_special_tokens = True  # what looks like a mark in a text is just text
         self.tokenizer = tokenizer
         self.max_observation_tokens = max_observation_tokens
         self.encode = lru_cache(maxsize=200_000)(self._encode)
+        self._says = lru_cache(maxsize=200_000)(self._written)
 
     @classmethod
     def load(cls, path: Path, max_observation_tokens: int) -> Transcript:
@@ -119,8 +122,15 @@ class Transcript:
         return (*self.encode(text), self.marks.end)
 
     def action_of(self, step: Step) -> tuple[int, ...]:
-        """Tokens of a logged action: as recorded, canonical where none are."""
-        return step.action_tokens if step.action_tokens is not None else self.action(step.action)
+        """Tokens of a logged action: as recorded, canonical where none are, or where they are those of another
+        tokenizer."""
+        tokens = step.action_tokens
+        if tokens is None or not self._says(tuple(tokens), step.action):
+            return self.action(step.action)
+        return tokens
+
+    def _written(self, tokens: tuple[int, ...], text: str) -> bool:
+        return max(tokens) < self.vocabulary and self.decode(tokens) == text
 
     def closed(self, tokens: Sequence[int]) -> tuple[int, ...]:
         """An action's tokens as they stand in the transcript: one that was cut gets the end marker it did not write."""

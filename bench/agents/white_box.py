@@ -84,7 +84,7 @@ class WhiteBox:
     def logits(self, states: Tensor) -> Tensor:
         """(A, V) next-token logits of hidden states."""
         model = self.lm.model
-        return model.lm_head(states.to(model.device, model.dtype)).float().cpu()
+        return self.lm.logits(states.to(model.device, model.dtype)).float().cpu()
 
     def _row(self, trajectory: Trajectory, soft: Tensor | None) -> tuple[Tensor, list[int]]:
         """(L, d) embeddings of an episode, and the places of its action tokens."""
@@ -111,6 +111,7 @@ class Lookahead:
     """The next turn of every live episode of a session, tried out and forgotten: what would the agent do, shown this?
 
     Actions tried are written by the model, without the uniform part of a mixture: only they depend on what is shown.
+    The list of actions of that part is the one of the turn before: what is tried has no text to make one from.
     """
 
     def __init__(self, session: LMSession):
@@ -148,7 +149,7 @@ class Lookahead:
         real = torch.arange(hidden.shape[1]) < size[:, None]
         first = torch.zeros_like(real)
         first[:, 0] = True
-        logp = sampling_log_probs(model.lm_head(hidden[real]), self.policy.temperature, first[real], self.marks)
+        logp = sampling_log_probs(self.policy.lm.logits(hidden[real]), self.policy.temperature, first[real], self.marks)
         token = torch.tensor([x for a in actions for x in a], device=logp.device)
         chosen = logp.gather(-1, token[:, None])[:, 0].cpu()
         rows = torch.arange(len(actions)).repeat_interleave(size)

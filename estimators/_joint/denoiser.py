@@ -20,7 +20,7 @@ from estimators._world.layers import mlp, unit
 NOISE_MEAN, NOISE_STD = 0.3, 1.4
 """Of the log-normal training noise levels. Larger than for one transition: a window has more axes, on which it can be
 told from another one in more noise."""
-LARGEST_NOISE = math.exp(NOISE_MEAN + 2.5 * NOISE_STD)
+LARGEST_NOISE = math.exp(NOISE_MEAN + 3 * NOISE_STD)
 """Noise level to generate from, see `estimators._world.denoiser`."""
 
 SIZES = {"tiny": (32, 1), "cpu": (128, 3), "paper": (256, 4)}

@@ -15,8 +15,8 @@ from estimators._world.layers import mlp, unit
 
 NOISE_MEAN, NOISE_STD = -0.6, 1.3
 """Of the log-normal training noise levels; latents have unit scale."""
-LARGEST_NOISE = math.exp(NOISE_MEAN + 2.5 * NOISE_STD)
-"""Noise level to generate from: one in 160 training levels lies above it."""
+LARGEST_NOISE = math.exp(NOISE_MEAN + 3 * NOISE_STD)
+"""Noise level to generate from: one in 740 training levels lies above it."""
 NULL_SHARE = 0.15
 """Share of training rows without the action: the same network learns the unconditional model for guidance."""
 
