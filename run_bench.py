@@ -132,10 +132,19 @@ class Run(_Grid):
             print(f"Stopped: {stored} of {total} cells are stored. Go on with:\n  {_same_command()}", file=sys.stderr)
             return 130
         print(finished)
+        if outcome.counts.get("unsupported"):
+            print(_declined(left, store))
         if outcome.counts.get("failed"):
             print(_failures(left, store), file=sys.stderr)
             return 1
         return 0
+
+
+def _declined(jobs: list[Job], store: Store) -> str:
+    """Why estimators declined."""
+    from bench.status import declined
+
+    return "\n".join(["Declined:", *declined(filter(None, (store.load(c) for job in jobs for c in job.cells)))])
 
 
 def _failures(jobs: list[Job], store: Store) -> str:
@@ -175,8 +184,12 @@ class Report:
     """Also renew the generated blocks of this file, e.g. README.md."""
 
     def main(self) -> int:
+        from bench.errors import BenchError
         from bench.report import leaderboard_text, write_report
 
+        if self.readme is not None and not self.readme.is_file():
+            raise BenchError(f"--readme {self.readme}: there is no such file.")
+        print("scoring stored cells; with a full leaderboard this takes a minute or two", file=sys.stderr)
         folder = write_report(self.results)
         print(leaderboard_text(self.results))
         print(f"\ntables:  {folder / 'leaderboard.md'} and csv files beside it\nfigures: {folder / 'figures'}")
@@ -295,12 +308,17 @@ class Estimate:
         import json
 
         from bench.canonical import read_log
-        from bench.own_agent import Agent, as_table, judge_agent
+        from bench.errors import BenchError
+        from bench.own_agent import Agent, as_table, judge_agent, left_out, logged_share
 
+        if self.out is not None and (self.out.is_dir() or not self.out.resolve().parent.is_dir()):
+            raise BenchError(f"--out {self.out}: must be a file in a folder that exists.")
         data = read_log(self.path, actions=self.actions)
         policy = Agent(self.agent, self.temperature, self.chat, self.device, self.dtype).load()
+        if names := left_out(self.estimator):
+            print(f"left out, because they train for many minutes: {', '.join(names)} (--estimator)", file=sys.stderr)
         records = judge_agent(policy, data, self.path.name, self.estimator, self.seed)
-        print(as_table(records, data))
+        print(as_table(records, data, logged_share(policy, data)))
         if self.out is not None:
             text = json.dumps([record.model_dump() for record in records], indent=1, allow_nan=False)
             self.out.write_text(text + "\n", encoding="utf-8")

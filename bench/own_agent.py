@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,13 @@ from tqdm import tqdm
 
 from bench.cells import Cell, Record
 from bench.data import LoggedDataset
-from bench.errors import BenchError
+from bench.errors import BenchError, UnsupportedError
 from bench.estimator import Estimator
 from bench.executors import one_thread
 from bench.material import SharedScores
 from bench.plan import chosen_estimators, profile_estimators
 from bench.policy import Policy
+from bench.registry import estimator_names
 from bench.runner import Judge, attempt
 from bench.tables import DASH, number, table
 
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 
 CHECKED = 2
 """Episodes that an agent must score sensibly before anything is computed."""
+ASKED = 20
+"""Episodes along which the agent is asked what it would do."""
+STRANGE = 0.2
+"""Share of known actions below which a warning is printed."""
 FEW = 10.0
 """Effective episodes below which an estimate by weighting rests on next to nothing."""
 
@@ -63,6 +69,8 @@ class Agent:
             if own != (Agent.temperature, Agent.chat, Agent.device, Agent.dtype):
                 raise BenchError(f"{self.source}: a policy of your own decides temperature, format and device itself.")
             return _from_file(Path(path), name)
+        if self.source.endswith(".py") or (Path(self.source).is_file() and not colon):
+            raise BenchError(f"{self.source}: which policy in it? Write FILE.py:NAME.")
         from bench.agents.chat import ChatFormat, chat_policy
 
         form = ChatFormat() if self.chat is None else _chat_format(self.chat, ChatFormat)
@@ -89,11 +97,16 @@ def judge_agent(
     shared = SharedScores(policy, data)
     estimators = chosen_estimators(specs or profile_estimators("quick"))
     records = []
-    with one_thread(), tqdm(estimators.items(), unit="estimator", disable=None) as bar:
+    with one_thread(), tqdm(estimators.items(), unit="estimator", file=sys.stderr, mininterval=0) as bar:
         for spec, estimator in bar:
             bar.set_description(spec)
             records.append(_judged(shared, data, log, spec, estimator, seed))
     return records
+
+
+def left_out(specs: Sequence[str]) -> list[str]:
+    """Estimators that are not computed unless they are asked for."""
+    return [] if specs else sorted(set(estimator_names()) - set(profile_estimators("quick")))
 
 
 def check_agent(policy: Policy, data: LoggedDataset) -> None:
@@ -108,7 +121,13 @@ def check_agent(policy: Policy, data: LoggedDataset) -> None:
     if not data.has_propensities:
         return  # nothing will ask for probabilities, and not every agent knows them
     first = data.trajectories[:CHECKED]
-    for trajectory, values in zip(first, policy.log_prob_episodes(first), strict=True):
+    try:
+        found = list(policy.log_prob_episodes(first))
+    except UnsupportedError:
+        return  # an agent that tells no probabilities: estimators that need them will decline it
+    if len(found) != len(first):
+        raise BenchError(f"policy {policy.name!r}: {len(found)} arrays of log-probabilities for {len(first)} episodes.")
+    for trajectory, values in zip(first, found, strict=True):
         values = np.asarray(values, dtype=float)
         where = f"policy {policy.name!r}, episode {trajectory.id!r}"
         if values.shape != (len(trajectory),):
@@ -117,8 +136,24 @@ def check_agent(policy: Policy, data: LoggedDataset) -> None:
             raise BenchError(f"{where}: {values} are no log-probabilities: each must be at most 0, and none NaN.")
 
 
-def as_table(records: Sequence[Record], data: LoggedDataset) -> str:
-    """The estimates, the log's own mean first, and what limits them."""
+def logged_share(policy: Policy, data: LoggedDataset) -> float | None:
+    """Share of the actions the agent takes at some logged steps that occur anywhere in the log; None if it does not
+    say."""
+    known = {step.action for t in data.trajectories for step in t.steps}
+    try:
+        drawn = policy.next_actions(data.trajectories[:ASKED], 1, 0)
+    except UnsupportedError:
+        return None
+    taken = [action in known for episode in drawn for actions in episode for action in actions]
+    return float(np.mean(taken)) if taken else None
+
+
+def as_table(records: Sequence[Record], data: LoggedDataset, shared: float | None = None) -> str:
+    """The estimates, the log's own mean first, and what limits them.
+
+    Args:
+        shared: see `logged_share`.
+    """
     returns = data.columns.returns(data.gamma)
     rows = []
     for record in sorted(records, key=lambda r: (r.status != "done", r.family)):
@@ -128,6 +163,13 @@ def as_table(records: Sequence[Record], data: LoggedDataset) -> str:
         rows.append([f"`{record.spec}`", record.family, shown, _interval(record), effective, _remark(record)])
     header = ["estimator", "family", "estimate", "95 % interval", "effective episodes", "remark"]
     head = f"{len(data)} episodes of {', '.join(data.loggers)}; their own mean return is {returns.mean():.4g}."
+    if shared is not None:
+        head += f"\nOf the actions your agent takes at logged steps, {shared:.0%} occur anywhere in the log."
+        if shared < STRANGE:
+            head += (
+                "\nWARNING: the log hardly knows what your agent does. Whatever the estimators say below, world models "
+                "and regressions included, is extrapolated. Do agent and log write actions alike (--actions)?"
+            )
     return f"{head}\n\n{table(header, rows)}"
 
 
@@ -167,15 +209,34 @@ def _remark(record: Record) -> str:
 def _from_file(path: Path, name: str) -> Policy:
     if not path.is_file():
         raise BenchError(f"{path}: there is no such file.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    spec = importlib.util.spec_from_file_location(path.stem, path.resolve())
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module  # what it defines can then be pickled
     sys.path.insert(0, str(path.parent.resolve()))
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise BenchError(f"{path}: cannot be run: {_where(error, path)}") from error
     if not hasattr(module, name):
         raise BenchError(f"{path}: defines no {name!r}.")
     found: Any = getattr(module, name)
-    return found if isinstance(found, Policy) and not isinstance(found, type) else found()
+    if isinstance(found, Policy) and not isinstance(found, type):
+        return found
+    if not callable(found):
+        raise BenchError(f"{path}: {name!r} is neither a policy nor a function that makes one, but {type(found)}.")
+    try:
+        return found()
+    except Exception as error:
+        raise BenchError(f"{path}: {name}() fails: {_where(error, path)}") from error
+
+
+def _where(error: Exception, path: Path) -> str:
+    """An error of somebody else's code in one line, with the line of the file it comes from."""
+    lines = [
+        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path.resolve()
+    ]
+    line = error.lineno if isinstance(error, SyntaxError) else lines[-1] if lines else None
+    return (f"line {line}: " if line else "") + f"{type(error).__name__}: {error}"
 
 
 def _chat_format(path: Path, form: type[ChatFormat]) -> ChatFormat:

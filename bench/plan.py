@@ -103,6 +103,8 @@ def plan(selection: Selection) -> list[Job]:
         for log, blocks in chosen_blocks(task, selection).items():
             data = task.log_fingerprint(log)
             size = task.log_size(log)
+            if selection.n is not None and selection.n > size:
+                raise BenchError(f"--n {selection.n}: log {log!r} of task {task.name!r} holds {size:,} episodes.")
             for block in blocks:
                 # the seeds of a profile that a short log has no episodes for are no cells; those asked for are errors
                 for seed in (s for s in block.seeds if selection.seeds or block.n * (s + 1) <= size):

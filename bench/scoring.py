@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,8 @@ from bench.inference import Measured, draw, measure
 from bench.reference import RealEpisodes, real_episodes
 from bench.store import Store
 
+NEARLY_ALL = 0.8
+"""Share of the cells of the fullest size that a larger size must have to be shown in its place."""
 DRAWS = 1000
 """Bootstrap draws behind every interval of the leaderboard; boards that only feed the size curve get a quarter."""
 
@@ -31,7 +34,7 @@ class Standing:
         ceilings: what a perfect estimator would score, by metric.
         comparisons: paired differences; empty on boards that only feed the size curve.
         real: the error of m real episodes, where the on-policy returns are known.
-        main: shown in the leaderboard (of several log sizes, the one at which most estimators judge most policies).
+        main: shown in the leaderboard (of several log sizes, see `_main_boards`).
     """
 
     board: Board
@@ -122,13 +125,17 @@ def main_boards(found: list[Board]) -> list[Board]:
 
 
 def _main_boards(found: list[Board]) -> Collection[int]:
-    """Positions of the boards to show: of each task and log the size at which most estimators judge most policies, on
-    however many seeds; the largest of equals."""
-    best: dict[tuple[str, str], tuple[int, int, int]] = {}
+    """Positions of the boards to show: of each task and log the largest size at which about as many policies are judged
+    by as many estimators as at any. A few cells of another size do not change the board."""
+    counts = [sum(int(row.done.any(axis=0).sum()) for row in board.rows.values()) for board in found]
+    groups: dict[tuple[str, str], list[int]] = defaultdict(list)
     for i, board in enumerate(found):
-        key, size = (board.task, board.log), sum(int(row.done.any(axis=0).sum()) for row in board.rows.values())
-        best[key] = max(best.get(key, (-1, -1, -1)), (size, board.n, i))
-    return {i for _, _, i in best.values()}
+        groups[board.task, board.log].append(i)
+    shown = set()
+    for members in groups.values():
+        most = max(counts[i] for i in members)
+        shown.add(max((i for i in members if counts[i] >= NEARLY_ALL * most), key=lambda i: found[i].n))
+    return shown
 
 
 def _standing(board: Board, main: bool, real: RealEpisodes | None, n_draws: int) -> Standing:

@@ -86,7 +86,10 @@ def test_the_example_is_on_the_leaderboard(house):
         "serial",
     )
     house.cli(*front_door(command_with("report")))
-    pages = {path.name: path.read_text(encoding="utf-8") for path in (house.results / "report").rglob("*.md")}
+    pages = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in (house.root / "results" / "mine" / "report").rglob("*.md")
+    }
     rows = [line for page in pages.values() for line in page.splitlines() if line.startswith("|") and NAME in line]
     assert any(f"{NAME}[power=0.5]" in row for row in rows) and any(f"{NAME}[power=0.5]" not in row for row in rows), (
         list(pages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ def logs(draw: st.DrawFn) -> tuple[LoggedDataset, dict[str, Extras]]:
     for name in draw(st.lists(NAME, min_size=1, max_size=4, unique=True)):
         steps = tuple(draw(st.lists(step, min_size=1, max_size=4)))
         final, logger = draw(st.none() | TEXT), draw(st.sampled_from(loggers))
+        own = loggers.index(logger)  # both records of the logger's own log-probability must agree
+        steps = tuple(
+            s if None in (s.behavior_logp, s.logger_logps) else replace(s, behavior_logp=s.logger_logps[own])
+            for s in steps
+        )
         flags = draw(st.booleans()), draw(st.booleans())
         trajectories.append(Trajectory(name, draw(TEXT), draw(TEXT), steps, final, *flags, logger))
         texts = st.tuples(*[st.none() | TEXT] * len(steps))
@@ -163,3 +169,12 @@ def test_the_manual_names_every_field() -> None:
     text = DOCS.read_text(encoding="utf-8")
     fields = {name for model in (HeaderLine, EpisodeLine, StepObject) for name in model.model_fields}
     assert {f for f in fields if f"`{f}`" not in text} == set()
+
+
+def test_two_records_of_one_log_probability_must_agree(tmp_path):
+    steps = (Step("o", "a", 0.0, None, -0.3, (-0.5, -2.0)),)
+    data = LoggedDataset("t", ("x", "y"), 1.0, 3, (Trajectory("e", "i", "g", steps, "end", True, False, "x"),))
+    for name, write in (("log.parquet", write_parquet), ("log.jsonl", write_jsonl)):
+        write(data, tmp_path / name)
+        with pytest.raises(DataError, match=r"steps\[0\]: behavior_logp is -0.3.*-0.5.*'x'"):
+            read_log(tmp_path / name)

@@ -265,6 +265,8 @@ def test_report_collect_and_import_hand_over_what_they_were_given(move_in, bench
     fake("bench.readme", update_readme=["tasks", "facts"])
     fake("bench.collect", collect=Path("out"))
     fake("bench.importing", import_log="read 3 episodes")
+    assert bench("report", "--results", "r", "--readme", "README.md")[0] == 2 and not calls  # before anything is done
+    Path("README.md").write_text("a page", encoding="utf-8")
     code, out, _ = bench("report", "--results", "r", "--readme", "README.md")
     assert code == 0 and out.startswith("the leaderboard\n") and "r/report/leaderboard.md" in out
     assert "r/report/figures" in out and "renewed in README.md: tasks, facts" in out

@@ -17,8 +17,8 @@ from bench import registry
 from bench.agents.chat import ChatFormat, ChatTranscript, chat_policy
 from bench.canonical import write_jsonl
 from bench.data import LoggedDataset, Step, Trajectory
-from bench.errors import BenchError
-from bench.own_agent import Agent, as_table, check_agent, judge_agent
+from bench.errors import BenchError, UnsupportedError
+from bench.own_agent import Agent, as_table, check_agent, judge_agent, logged_share
 from bench.policy import Context, log_prob, opened
 
 ROOT = Path(__file__).parents[1]
@@ -221,3 +221,53 @@ def test_the_agent_of_the_page_is_judged(tmp_path):
     policy = Agent(f"{tmp_path}/cautious.py:make").load()
     records = judge_agent(policy, data, "log", ["importance_sampling[]", "retrieval_wm"])
     assert {r.status for r in records} == {"done"}, as_table(records, data)
+
+
+def test_an_agent_without_probabilities_is_judged_by_those_who_need_none(log):
+    class Mute:
+        name = "mute"
+
+        def log_prob_episodes(self, trajectories):
+            raise UnsupportedError("the API tells no probabilities")
+
+        def next_actions(self, trajectories, n, seed):
+            return [[("dance",) * n for _ in t.steps] for t in trajectories]
+
+        def start(self, goals, seeds):
+            raise NotImplementedError
+
+    records = judge_agent(Mute(), log, "log", ["importance_sampling[]", "behavior_average[]"])
+    assert {r.spec: r.status for r in records} == {"importance_sampling": "unsupported", "behavior_average": "done"}
+    text = as_table(records, log, logged_share(Mute(), log))
+    assert "0% occur anywhere in the log" in text and "WARNING" in text and "the API tells no probabilities" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def make(:", r"line 1.*SyntaxError"),
+        ("def make():\n    raise KeyError('x')", r"make\(\) fails: line 2: KeyError"),
+        ("import json as make", "neither a policy nor a function"),
+    ],
+)
+def test_a_mistake_in_the_file_of_an_agent_is_one_clear_error(tmp_path, text, message):
+    (tmp_path / "broken.py").write_text(text)
+    with pytest.raises(BenchError, match=message):
+        Agent(f"{tmp_path}/broken.py:make").load()
+    with pytest.raises(BenchError, match="FILE.py:NAME"):
+        Agent(f"{tmp_path}/broken.py").load()
+
+
+def test_too_few_answers_of_an_agent_are_one_clear_error(log):
+    class Short:
+        name = "short"
+
+        def log_prob_episodes(self, trajectories):
+            return []
+
+        def next_actions(self, trajectories, n, seed): ...
+
+        def start(self, goals, seeds): ...
+
+    with pytest.raises(BenchError, match="0 arrays of log-probabilities for 2 episodes"):
+        check_agent(Short(), log)

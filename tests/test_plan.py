@@ -126,3 +126,8 @@ def test_estimators_that_train_for_minutes_leave_the_quick_profile_unless_asked_
     assert {j.spec for j in plan(Selection())} == {"weighted", "weighted[scale=0.5]"}
     assert "slow" in {j.spec for j in plan(Selection("published"))}
     assert {j.spec for j in plan(Selection(estimators=("slow",)))} == {"slow"}
+
+
+def test_more_episodes_than_a_log_holds_are_an_error(house):
+    with pytest.raises(BenchError, match=r"--n 1000000: log .* holds"):
+        plan(Selection("quick", n=1_000_000, estimators=("costly",)))

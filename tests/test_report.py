@@ -224,6 +224,16 @@ def test_the_matrix_holds_every_estimator_and_marks_the_best_of_each_board(resul
         assert len(bold) == 1 and f"`{best}`" in bold[0]
 
 
+def test_a_few_cells_of_another_size_do_not_change_the_board(tmp_path):
+    makers = {spec: MAKERS[spec] for spec in ("behavior_average", "fqe", "prefix_tree", "magic", "turn_level")}
+    write_results(
+        tmp_path, makers=makers, tasks=["beta_web"], logs={"far": {300: (0,), 1000: (0,)}}, policies=4, replicates=5
+    )
+    few = {"adwm": MAKERS["adwm"]}
+    write_results(tmp_path, makers=few, tasks=["beta_web"], logs={"far": {300: (0,)}}, policies=4, replicates=5)
+    assert [s.board.n for s in score(tmp_path, n_draws=0).main] == [1000]
+
+
 def test_the_matrix_begins_with_means_over_the_boards_of_one_log(tmp_path):
     makers = {spec: MAKERS[spec] for spec in ("behavior_average", "fqe", "adwm_dr")}
     write_results(tmp_path, makers=makers, logs={"pooled": {100: (0, 1)}}, policies=4, replicates=5)

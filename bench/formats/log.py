@@ -10,6 +10,8 @@ from typing import Any
 from bench.data import LoggedDataset, Trajectory
 from bench.errors import DataError
 
+AGREE = 0.01
+"""Share by which two records of one log-probability may differ: one at sampling time, the other scored again."""
 FORMAT = "ope-log"
 VERSION = 1
 UNKNOWN_TASK = "unknown"
@@ -79,12 +81,14 @@ class Import:
         instances a sample of a wider population (the conservative choice for intervals).
 
         Raises:
-            DataError: no episode is left, or an id occurs twice.
+            DataError: no episode is left, an id occurs twice, or two records of a log-probability disagree.
         """
         if not self.episodes:
             reasons = "; ".join(f"{count} dropped: {why}" for why, count in self.dropped.items())
             raise DataError(f"no episode left to estimate from ({reasons or 'the log is empty'}).")
         head = self.header
+        for trajectory in self.episodes:
+            _check_agreement(trajectory, head.loggers or ())
         return LoggedDataset(
             task=head.task or UNKNOWN_TASK,
             loggers=head.loggers or tuple(sorted({t.logger for t in self.episodes})),
@@ -93,3 +97,20 @@ class Import:
             trajectories=tuple(self.episodes),
             fixed_instances=bool(head.fixed_instances),
         )
+
+
+def _check_agreement(trajectory: Trajectory, loggers: Sequence[str]) -> None:
+    """What a step says of its own logger, alone and in the list of all, must be the same: one is used for plain weights
+    and the other for balanced ones."""
+    if trajectory.logger not in loggers:
+        return
+    own = loggers.index(trajectory.logger)
+    for t, step in enumerate(trajectory.steps):
+        if step.behavior_logp is None or step.logger_logps is None:
+            continue
+        told = step.logger_logps[own]
+        if abs(told - step.behavior_logp) > AGREE * max(1.0, abs(told)):
+            raise DataError(
+                f"episode {trajectory.id!r}, steps[{t}]: behavior_logp is {step.behavior_logp}, but logger_logps says "
+                f"{told} for the same logger, {trajectory.logger!r}. Which is right?"
+            )
