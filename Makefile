@@ -1,6 +1,6 @@
 # Needs Linux, Python >= 3.11 with pip and venv, and make. Everything is installed into .venv, nothing elsewhere.
 #
-#   make bench   a complete small leaderboard: every task, every estimator, tables and plots in results/quick
+#   make bench   a small leaderboard: every task, all estimators but the slowest, tables and plots in results/quick
 #   make test    the whole test suite; readers of real logs are tested if OPE_REAL_LOGS names their folder
 #   make perf    speed and memory measurements
 #

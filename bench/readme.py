@@ -159,4 +159,5 @@ def _facts(scores: Scores) -> str:
     text = f"{len(status):,} cells: {count['done']:,} estimates, {count['unsupported']:,} declined with a reason"
     text += f", {count['failed']:,} failed" if count["failed"] else ""
     specs, tasks = len(scores.families), len(scores.tasks)
-    return f"{text}; {specs} estimators on {tasks} task{'s' if tasks != 1 else ''} ({', '.join(scores.tasks)})."
+    names = len({spec.split("[")[0] for spec in scores.families})
+    return f"{text}; {names} estimators in {specs} variants on {tasks} task{'s' if tasks != 1 else ''} ({', '.join(scores.tasks)})."
