@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @dataclass
 class AutoregressiveWorldModel(SimulationEstimator):
     """Monte-Carlo value in a text world model: a language model as simulator (Wang et al. 2024, arXiv 2406.06485),
-    trained on the log alone, until held-out episodes become no likelier. The fair opponent of adwm.
+    trained on the log alone, until held-out episodes become no likelier or `updates` are over (then the note says so).
+    The opponent of adwm, with as many updates.
 
     The transcript is the context, so what the goal says and what the episode has shown before are there to be copied by
     attention; no relation to the goal is built in. Observations are drawn at temperature 1.
@@ -95,10 +96,14 @@ class AutoregressiveWorldModel(SimulationEstimator):
 
     def label(self) -> str:
         """See `SimulationEstimator`."""
-        gain = self.fit_.facts["gain"]
-        if gain > 0:
-            return ""
-        return f"undertrained: held-out answers are no likelier than by their shares in the log ({gain:+.1%})"
+        facts = self.fit_.facts
+        if facts["gain"] <= 0:
+            return (
+                f"undertrained: held-out answers are no likelier than by their shares in the log ({facts['gain']:+.1%})"
+            )
+        if facts["best_update"] == self.updates:
+            return f"training ended at its limit of {self.updates} updates, while held-out likelihood still rose"
+        return ""
 
     def _check(self) -> None:
         if self.hidden < 32 or self.hidden % 32 or self.layers < 1 or min(self.updates, self.batch_tokens) < 1:

@@ -62,7 +62,7 @@ FORMS = {
     Form(2, 1): "",
     Form(1, 1): "the paper's continuation",
     Form(0, 0): "no action guidance",
-    Form(1.5, 0.3): "the scales `adwm` ships with",
+    Form(1.5, 0.3): "the scales `adwm` ships with, as an exact tilt",
 }
 """Each form, and what it is called."""
 

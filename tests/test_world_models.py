@@ -21,6 +21,7 @@ from estimators._world import fits
 from estimators._world.denoiser import Denoiser
 from estimators._world.layers import unit
 from estimators._world.material import Material
+from estimators._world.model import SIZES, WorldModel
 from estimators._world.rollout import simulate
 from estimators._world.sampler import ArcSampler
 from estimators._world.training import Training, train_world
@@ -349,3 +350,9 @@ def test_the_log_is_cloned_without_favor_for_rare_actions():
     )
     share = (read.action[1:4] @ model.behavior(past[0, 0])).softmax(dim=0)
     assert float(share[0]) == pytest.approx(0.1, abs=0.05)
+
+
+@pytest.mark.parametrize(("size", "millions"), [("cpu", 2.7), ("paper", 7.4)])
+def test_sizes_are_what_the_help_says(size, millions):
+    model = WorldModel(SIZES[size], torch.tensor([0.0, 1.0]), True, 50)
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
