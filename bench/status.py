@@ -18,8 +18,9 @@ SHOWN = 20
 
 
 def status_text(jobs: Sequence[Job], store: Store) -> str:
-    """One table for the selection, then a paragraph for everything that needs attention."""
-    records = list(store.records())
+    """One table for the selection, then a paragraph for everything on its tasks that needs attention."""
+    tasks = {job.task for job in jobs}
+    records = [record for record in store.records() if record.cell.task in tasks]
     known = {record.cell.key: record for record in records}
     parts = [
         _progress_table(jobs, known),
