@@ -19,6 +19,7 @@ from bench.data import LoggedDataset, Step, Trajectory
 from bench.errors import BenchError
 from estimators._world import fits
 from estimators._world.denoiser import Denoiser
+from estimators._world.guidance import Pools
 from estimators._world.layers import unit
 from estimators._world.material import Material
 from estimators._world.model import SIZES, WorldModel
@@ -356,3 +357,13 @@ def test_the_log_is_cloned_without_favor_for_rare_actions():
 def test_sizes_are_what_the_help_says(size, millions):
     model = WorldModel(SIZES[size], torch.tensor([0.0, 1.0]), True, 50)
     assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(millions, rel=0.02)
+
+
+def test_the_pool_of_the_negative_term_is_that_of_the_instance(log):
+    pools = Pools(log)
+    first = log.trajectories[0]
+    mine = {s.action for t in log.trajectories if t.instance == first.instance for s in t.steps}
+    known = first.steps[0].action
+    assert pools.with_first(first.instance, known)[0] == known
+    assert sorted(pools.with_first(first.instance, known)) == sorted(mine)
+    assert pools.with_first(first.instance, "dance")[0] == "dance" and len(pools.with_first("nowhere", "dance")) > 1
