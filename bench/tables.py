@@ -226,7 +226,8 @@ def matrix_table(standings: Sequence[Standing]) -> str:
 
     def place(spec: str) -> tuple[int, float, str]:
         known = [x for x in means[spec] if x is not None] or [x for x in errors[spec] if x is not None]
-        return sum(x is None for x in columns[spec]), float(np.mean(known)) if known else 0.0, spec
+        missing = sum(x is None for x in means[spec] or errors[spec])
+        return missing, float(np.mean(known)) if known else 0.0, spec
 
     def shown(spec: str, k: int) -> str:
         value = columns[spec][k]
