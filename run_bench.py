@@ -144,7 +144,8 @@ def _declined(jobs: list[Job], store: Store) -> str:
     """Why estimators declined."""
     from bench.status import declined
 
-    return "\n".join(["Declined:", *declined(filter(None, (store.load(c) for job in jobs for c in job.cells)))])
+    records = filter(None, (store.load(cell) for job in jobs for cell in job.cells))
+    return "\n".join(["Declined:", *declined(record for record in records if record.status == "unsupported")])
 
 
 def _failures(jobs: list[Job], store: Store) -> str:

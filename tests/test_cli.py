@@ -292,7 +292,9 @@ def test_status_gives_every_reason_once_and_speaks_of_cells_beside_the_selection
     declines = constant().replace("factor: float", "variants = ('', 'factor=2')\n    factor: float")
     reason = "    def unsupported(self, data, policy):\n        return 'too shy' if policy.name == 'shy' else None\n"
     move_in({"picky": declines.replace("    def fit(", reason + "\n    def fit(", 1)})
-    bench("run", *SMALL)
+    printed = bench("run", *SMALL)[1]
+    listed = printed[printed.index("Declined:") :]
+    assert listed.count("too shy") == 1 and listed.count("cells of") == 1  # what was done is not among them
     out = bench("status", "--n", "30", "--log", "pooled")[1]
     assert "coins: too shy\n    2 cells of picky, picky[factor=2.0]" in out and "beside" not in out
     assert "8 cells stored here beside this selection" in bench("status", "--n", "60", "--log", "pooled")[1]
