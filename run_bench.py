@@ -62,6 +62,8 @@ class Run(_Grid):
     """Forget the stored cells of this estimator (within the grid) first; name or spec."""
     refit: FlagCreatePairsOff[bool] = False
     """Train world models anew instead of using committed or cached fits (with --redo for cells that are stored)."""
+    train_on: str = "cpu"
+    """Where world models are trained, by its name in torch, e.g. cuda. Agents and simulations stay on the CPU."""
     keep_fits: FlagCreatePairsOff[bool] = False
     """Copy the world models that were used to results/fits, from where every later run takes them; for committing."""
     dry_run: FlagCreatePairsOff[bool] = False
@@ -72,6 +74,7 @@ class Run(_Grid):
             os.environ[name] = "1"
         if self.refit:
             os.environ["OPE_REFIT"] = str(time.time())  # read by the store of fits, in every worker
+        os.environ["OPE_TRAIN_ON"] = self.train_on
         if self.keep_fits:
             os.environ["OPE_KEEP_FITS"] = "yes"
         from bench.errors import BenchError

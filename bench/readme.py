@@ -160,4 +160,5 @@ def _facts(scores: Scores) -> str:
     text += f", {count['failed']:,} failed" if count["failed"] else ""
     specs, tasks = len(scores.families), len(scores.tasks)
     names = len({spec.split("[")[0] for spec in scores.families})
-    return f"{text}; {names} estimators in {specs} variants on {tasks} task{'s' if tasks != 1 else ''} ({', '.join(scores.tasks)})."
+    on = f"{tasks} task{'s' if tasks != 1 else ''} ({', '.join(scores.tasks)})"
+    return f"{text}; {names} estimators in {specs} variants on {on}."

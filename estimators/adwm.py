@@ -47,7 +47,7 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     sampler_steps: int = 8
     """Steps of the reverse diffusion; each but the last calls the denoiser twice."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     family: ClassVar[Family] = "diffusion world model"
     variants: ClassVar[tuple[str, ...]] = ("", "eta=0.0,omega=1.0", "eta=0.0,omega=1.0,reads=text")
     known_failures: ClassVar[dict[str, str]] = {

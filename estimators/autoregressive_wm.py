@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class AutoregressiveWorldModel(SimulationEstimator):
     """Monte-Carlo value in a text world model: a language model as simulator (Wang et al. 2024, arXiv 2406.06485),
     trained on the log alone, until held-out episodes become no likelier or `updates` are over (then the note says so).
-    The opponent of adwm, with as many updates.
+    The opponent of adwm, with four times its updates: a fair opponent is one that has converged.
 
     The transcript is the context, so what the goal says and what the episode has shown before are there to be copied by
     attention; no relation to the goal is built in. Observations are drawn at temperature 1.
@@ -36,7 +36,7 @@ class AutoregressiveWorldModel(SimulationEstimator):
     """Width of the model, a multiple of 32."""
     layers: int = 3
     """Depth of the model."""
-    updates: int = 1200
+    updates: int = 4800
     """Updates of the training, at most; it stops early when held-out likelihood stops rising."""
     batch_tokens: int = 2048
     """Tokens of each update."""

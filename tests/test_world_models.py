@@ -341,16 +341,18 @@ def test_the_log_is_cloned_without_favor_for_rare_actions():
         for k, text in enumerate(steps)
     )
     data = LoggedDataset("t", ("l",), 1.0, 2, episodes)
-    training = Training(updates=300, encoder_updates=60, steps=8, frozen_steps=8, measure_every=100)
-    fit = train_world(data, "tiny", training, True, False, np.random.default_rng(0))
-    model, material = fit.model, fit.material
-    texts = [("g", "here"), ("g", "rare"), ("g", "usual"), ("g", "stop"), ("g", "g")]
-    read = model.read(*material.vocabulary.batch(texts))
-    past, _ = model.past(
-        read.observation[:1, None], read.action[:1, None], model.about(read.goal[4:], torch.tensor([0]))
-    )
-    share = (read.action[1:4] @ model.behavior(past[0, 0])).softmax(dim=0)
-    assert float(share[0]) == pytest.approx(0.1, abs=0.05)
+    training = Training(updates=300, encoder_updates=60, steps=8, frozen_steps=8)
+    shares = []
+    for seed in range(3):
+        fit = train_world(data, "tiny", training, True, False, np.random.default_rng(seed))
+        model, material = fit.model, fit.material
+        texts = [("g", "here"), ("g", "rare"), ("g", "usual"), ("g", "stop"), ("g", "g")]
+        read = model.read(*material.vocabulary.batch(texts))
+        past, _ = model.past(
+            read.observation[:1, None], read.action[:1, None], model.about(read.goal[4:], torch.tensor([0]))
+        )
+        shares.append(float((read.action[1:4] @ model.behavior(past[0, 0])).softmax(dim=0)[0]))
+    assert np.mean(shares) == pytest.approx(0.1, abs=0.07)  # without the correction .29
 
 
 @pytest.mark.parametrize(("size", "millions"), [("cpu", 2.7), ("paper", 7.4)])

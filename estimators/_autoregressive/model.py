@@ -74,4 +74,5 @@ def two_hot(reward: Tensor, support: Tensor) -> Tensor:
     above = torch.searchsorted(support, reward.contiguous()).clamp(1, len(support) - 1)[:, None]
     low, high = support[above - 1], support[above]
     share = ((reward[:, None] - low) / (high - low)).clamp(0, 1)
-    return torch.zeros(len(reward), len(support)).scatter(1, above - 1, 1 - share).scatter(1, above, share)
+    empty = torch.zeros(len(reward), len(support), device=reward.device)
+    return empty.scatter(1, above - 1, 1 - share).scatter(1, above, share)

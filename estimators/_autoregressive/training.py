@@ -18,6 +18,7 @@ from bench.data import LoggedDataset
 from estimators._autoregressive.marginal import Marginal
 from estimators._autoregressive.model import Shape, TextWorldModel, two_hot
 from estimators._autoregressive.segments import Language, Segment
+from estimators._world.devices import moved, training_device
 from estimators._world.model import reward_support
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ class TextFit:
     Attributes:
         model: in evaluation mode. language: its tokens.
         facts: held-out losses in nats per answer, `gain` (share of the nats of one who sees neither action nor history,
-            `Marginal`, that it removes), updates, seconds, parameters.
+            `Marginal`, that it removes), updates, seconds, parameters,
+            `on_gpu`.
     """
 
     model: TextWorldModel
@@ -95,7 +97,7 @@ def train_text_world(
     data: LoggedDataset, language: Language, shape: Shape, training: TextTraining, rng: np.random.Generator
 ) -> TextFit:
     """Fits the language model of a world to a log; the same log and generator give the same weights."""
-    started = time.perf_counter()
+    started, device = time.perf_counter(), training_device()
     order = rng.permutation(len(data))
     held_out, learned = np.split(order, [max(1, round(training.held_out * len(order)))])
     learned = learned if len(learned) else held_out  # a log of one episode
@@ -104,20 +106,22 @@ def train_text_world(
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.integers(2**62)))
         model = TextWorldModel(shape, language.transcript.vocabulary, rewards)
-    facts = _Loop(model, training).run(*parts, rng)
+    facts = _Loop(model.to(device), training).run(*parts, rng)
+    model.cpu()
     blind = Marginal(parts[0], language.transcript.vocabulary).nats(parts[1])
     facts["gain"] = 1 - facts["text_nats"] / blind
     facts |= {
         "blind_text_nats": blind,
         "seconds": time.perf_counter() - started,
         "parameters": float(sum(p.numel() for p in model.parameters())),
+        "on_gpu": float(device.type != "cpu"),
     }
     return TextFit(model.requires_grad_(False).eval(), language, facts)
 
 
 class _Loop:
     def __init__(self, model: TextWorldModel, training: TextTraining):
-        self.model, self.training = model, training
+        self.model, self.training, self.device = model, training, model.rewards.device
         self.peak = training.learning_rate * 128 / model.body.config.hidden_size
         wide = [p for p in model.parameters() if p.ndim > 1]
         flat = [p for p in model.parameters() if p.ndim <= 1]
@@ -132,7 +136,7 @@ class _Loop:
         parts = _forever(learned, training.batch_tokens, rng)
         for done in range(1, training.updates + 1):
             self._set_rate(done / training.updates)
-            self._update(TextBatch.of(next(parts)))
+            self._update(moved(TextBatch.of(next(parts)), self.device))
             if done not in looks:
                 continue
             facts = self.measure(held_out)
@@ -164,7 +168,7 @@ class _Loop:
         self.model.eval()
         totals, answers, tokens = np.zeros(3), 0, 0
         for part in batches(segments, 4 * self.training.batch_tokens):
-            batch = TextBatch.of(part)
+            batch = moved(TextBatch.of(part), self.device)
             totals += [float(x) for x in losses(self.model, batch)]
             answers += len(batch.row)
             tokens += int(batch.learned.sum())

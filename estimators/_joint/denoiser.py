@@ -96,11 +96,11 @@ class WindowDenoiser(nn.Module):
         self, clean: Tensor, start: Tensor, real: Tensor, generator: torch.Generator, dropped: Tensor | None = None
     ) -> Tensor:
         """(B,) weighted squared errors at random noise levels; action, observation, reward and ending count alike."""
-        n = len(clean)
-        sigma = (torch.randn(n, generator=generator) * NOISE_STD + NOISE_MEAN).exp()
-        noisy = clean + sigma[:, None, None] * torch.randn(clean.shape, generator=generator)
+        drawn = {"generator": generator, "device": clean.device}
+        sigma = (torch.randn(len(clean), **drawn) * NOISE_STD + NOISE_MEAN).exp()
+        noisy = clean + sigma[:, None, None] * torch.randn(clean.shape, **drawn)
         if dropped is None:
-            dropped = torch.rand(n, generator=generator) < NULL_SHARE
+            dropped = torch.rand(len(clean), **drawn) < NULL_SHARE
         error = (self(noisy, sigma, start, dropped, real) - clean) ** 2
         parts = torch.stack([part.mean(dim=-1) for part in self.units.blocks(error)], dim=-1).mean(dim=-1)  # (B, W)
         mean = (parts * real).sum(dim=1) / real.sum(dim=1)

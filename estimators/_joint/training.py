@@ -20,6 +20,7 @@ from bench.rng import rng_for
 from estimators._joint.denoiser import WindowDenoiser
 from estimators._joint.units import BUFFERS, Units
 from estimators._joint.windows import Reader, Windows, transitions_of, windows_of
+from estimators._world.devices import moved, seeded, training_device
 from estimators._world.fits import FitConfig, Recipe, fitted
 from estimators._world.training import Fit
 
@@ -61,7 +62,7 @@ class WindowFit:
     """A trained denoiser in evaluation mode, and what is known of it.
 
     `facts`: held-out losses, `gain` (share of the loss of a model that ignores the start which knowing it removes),
-    updates, seconds, parameters.
+    updates, seconds, parameters, `on_gpu`.
     """
 
     model: WindowDenoiser
@@ -102,16 +103,18 @@ def train_windows(
     data: LoggedDataset, fit: Fit, training: WindowTraining, size: str, rng: np.random.Generator
 ) -> WindowFit:
     """Fits the denoiser; the same log, world model and generator give the same weights."""
-    started = time.perf_counter()
+    started, device = time.perf_counter(), training_device()
     steps = transitions_of(data, Reader(fit.model, fit.material))
     units = Units.of(steps, training.axes)
     windows = windows_of(steps, units.rows(steps), units.absorbing(), training.length)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.integers(2**62)))
         model = WindowDenoiser(units, training.length, steps.start.shape[1], size)
-    facts = _Loop(model, windows, training, torch.Generator().manual_seed(int(rng.integers(2**62)))).run(rng, len(data))
+    generator = seeded(device, int(rng.integers(2**62)))
+    facts = _Loop(model.to(device), moved(windows, device), training, generator).run(rng, len(data))
+    model.cpu()
     parameters = float(sum(p.numel() for p in model.parameters()))
-    facts |= {"seconds": time.perf_counter() - started, "parameters": parameters}
+    facts |= {"seconds": time.perf_counter() - started, "parameters": parameters, "on_gpu": float(device.type != "cpu")}
     return WindowFit(model.requires_grad_(False).eval(), facts)
 
 
@@ -120,6 +123,7 @@ class _Loop:
         self, denoiser: WindowDenoiser, windows: Windows, training: WindowTraining, generator: torch.Generator
     ):
         self.denoiser, self.windows, self.training, self.generator = denoiser, windows, training, generator
+        self.device = generator.device
         self.average = AveragedModel(denoiser, multi_avg_fn=get_ema_multi_avg_fn(0.99))
         self.optimizer = torch.optim.AdamW(denoiser.parameters(), lr=training.learning_rate, weight_decay=1e-3)
 
@@ -129,11 +133,12 @@ class _Loop:
         learned, held_out = self._split(rng.permutation(episodes))
         while done < training.updates and waited < training.patience:
             self._set_rate(done / training.updates)
-            self._update(torch.from_numpy(rng.choice(learned, min(training.batch, len(learned)), replace=False)))
+            rows = rng.choice(learned, min(training.batch, len(learned)), replace=False)
+            self._update(torch.from_numpy(rows).to(self.device))
             done += 1
             if done % training.measure_every and done < training.updates:
                 continue
-            waited, facts = waited + 1, self.measure(torch.from_numpy(held_out))
+            waited, facts = waited + 1, self.measure(torch.from_numpy(held_out).to(self.device))
             log.info("windows, update %d of %d: %s", done, training.updates, {k: round(v, 3) for k, v in facts.items()})
             if facts["denoising"] < best:
                 best, kept, waited = facts["denoising"], (copy.deepcopy(self.average.module.state_dict()), facts), 0
@@ -144,7 +149,7 @@ class _Loop:
     def _split(self, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Windows of the episodes learned from and of those held out; of the same where there is one episode."""
         apart = order[: max(1, round(self.training.held_out * len(order)))]
-        held = np.isin(self.windows.episode.numpy(), apart)
+        held = np.isin(self.windows.episode.cpu().numpy(), apart)
         learned = np.flatnonzero(~held) if len(order) > 1 else np.arange(len(held))
         return learned, np.flatnonzero(held)
 
@@ -167,8 +172,8 @@ class _Loop:
         w, model, totals = self.windows, self.average.module, np.zeros(2)
         for start, part in enumerate(rows.split(_MEASURED)):
             for k, dropped in enumerate((False, True)):
-                noise = torch.Generator().manual_seed(start)
-                ignored = torch.full((len(part),), dropped)
+                noise = seeded(self.device, start)
+                ignored = torch.full((len(part),), dropped, device=self.device)
                 totals[k] += float(model.loss(w.rows[w.index[part]], w.start[part], w.real[part], noise, ignored).sum())
         given, free = (totals / len(rows)).tolist()
         return {"denoising": given, "unconditional": free, "gain": 1 - given / free}

@@ -92,7 +92,7 @@ class LearnedWorldEstimator(SimulationEstimator):
     fit_seed: int = 0
     """Another training of the same configuration."""
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     tiny: ClassVar[dict[str, Any]] = {"size": "tiny", "rollouts": 50, "updates": 250, "encoder_updates": 50}
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:

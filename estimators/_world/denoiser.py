@@ -78,10 +78,10 @@ class Denoiser(nn.Module):
         dropped: Tensor | None = None,
     ) -> Tensor:
         """(B,) weighted squared errors at random noise levels (Karras et al. 2022, Eq. 2, lambda = 1 / c_out^2)."""
-        n = len(clean)
-        sigma = (torch.randn(n, generator=generator) * NOISE_STD + NOISE_MEAN).exp()
-        noisy = clean + sigma[:, None] * torch.randn(clean.shape, generator=generator)
+        drawn = {"generator": generator, "device": clean.device}
+        sigma = (torch.randn(len(clean), **drawn) * NOISE_STD + NOISE_MEAN).exp()
+        noisy = clean + sigma[:, None] * torch.randn(clean.shape, **drawn)
         if dropped is None:
-            dropped = torch.rand(n, generator=generator) < NULL_SHARE
+            dropped = torch.rand(len(clean), **drawn) < NULL_SHARE
         error = self(noisy, sigma, past, done, action, dropped) - clean
         return ((sigma**2 + 1) / sigma**2) * (error**2).mean(dim=-1)

@@ -31,7 +31,7 @@ from estimators._world.material import Material
 from estimators._world.model import SIZES, WorldModel
 from estimators._world.training import Fit, Training, train_world
 
-VERSION = 3
+VERSION = 4
 """Bump when training or architecture changes: old fits no longer count."""
 COMMITTED = Path(__file__).parents[2] / "results" / "fits"
 CACHE = Path(__file__).parents[2] / ".cache" / "fits"

@@ -154,8 +154,8 @@ class WorldModel(nn.Module):
         above = torch.searchsorted(self.rewards, reward.contiguous()).clamp(1, len(self.rewards) - 1)
         low, high = self.rewards[above - 1], self.rewards[above]
         share = ((reward - low) / (high - low)).clamp(0, 1)
-        weights = torch.zeros(len(reward), len(self.rewards))
-        rows = torch.arange(len(reward))
+        weights = torch.zeros(len(reward), len(self.rewards), device=reward.device)
+        rows = torch.arange(len(reward), device=reward.device)
         weights[rows, above - 1], weights[rows, above] = 1 - share, share
         return weights
 

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from bench.data import LoggedDataset
+from estimators._world.devices import moved, seeded, training_device
 from estimators._world.flat import Flat, flatten
 from estimators._world.material import Batch, Material
 from estimators._world.model import ENCODER, SIZES, Latents, WorldModel, event_loss, gaussian_loss, reward_support
@@ -60,7 +61,7 @@ class Fit:
         model: averaged weights, in evaluation mode.
         material: the log it learned from.
         facts: held-out losses, `gain` (share of the unconditional denoising loss that knowing the action removes),
-            updates, seconds, parameters.
+            updates, seconds, parameters, `on_gpu` (1 if it was trained on one).
     """
 
     model: WorldModel
@@ -76,22 +77,25 @@ def train_world(
     knows_instance: bool,
     rng: np.random.Generator,
 ) -> Fit:
-    """Fits a world model to a log; the same log and generator give the same weights."""
-    started, shape = time.perf_counter(), SIZES[size]
+    """Fits a world model to a log; the same log, generator and kind of device give the same weights, up to the order
+    in which a GPU adds."""
+    started, shape, device = time.perf_counter(), SIZES[size], training_device()
     material = Material(data, shape.vocabulary, shape.max_tokens, knows_instance)
     order = rng.permutation(len(material))
     held_out, learned = np.split(order, [max(1, round(training.held_out * len(order)))])
     learned = learned if len(learned) else held_out  # a log of one episode
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    generator = seeded(device, int(rng.integers(2**62)))
     rewards = reward_support(torch.tensor(data.columns.rewards, dtype=torch.float32))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.integers(2**62)))
         model = WorldModel(shape, rewards, goal_relation, len(material.instances))
-    facts = _Loop(model, material, training, generator).run(learned, held_out, rng)
+    facts = _Loop(model.to(device), material, training, generator).run(learned, held_out, rng)
+    model.cpu()
     facts |= {
         "cut_observation_share": material.cut_share,
         "seconds": time.perf_counter() - started,
         "parameters": float(sum(p.numel() for p in model.parameters())),
+        "on_gpu": float(device.type != "cpu"),
     }
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -101,8 +105,9 @@ def train_world(
 class _Loop:
     def __init__(self, model: WorldModel, material: Material, training: Training, generator: torch.Generator):
         self.model, self.material, self.training, self.generator = model, material, training, generator
+        self.device = generator.device
         self.latents: Latents | None = None  # of every text, once they are frozen
-        self.action_share = _action_share(material)
+        self.action_share = _action_share(material).to(self.device)
         self.length = float(material.columns.lengths.mean())
 
     def run(self, learned: np.ndarray, held_out: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
@@ -118,7 +123,7 @@ class _Loop:
         optimizer = _optimizer(model.parameters(), model.size.rate)
         for update, part in enumerate(_batches(learned, training.steps / self.length, training.encoder_updates, rng)):
             batch = self._batch(part)
-            words = self.material.words(batch.texts.tolist())
+            words = self._words(batch.texts.tolist())
             latents = model.read(*words)
             with torch.no_grad():
                 targets = target.read(*words).observation
@@ -138,8 +143,8 @@ class _Loop:
             getattr(self.model, part).requires_grad_(False)
         everything = sorted(range(len(self.material.pairs)), key=lambda k: len(self.material.pairs[k][1]))
         parts = [everything[i : i + 256] for i in range(0, len(everything), 256)]
-        back = torch.argsort(torch.tensor(everything))
-        read = [self.model.read(*self.material.words(part)) for part in parts]
+        back = torch.argsort(torch.tensor(everything)).to(self.device)
+        read = [self.model.read(*self._words(part)) for part in parts]
         self.latents = Latents(
             *(torch.cat([getattr(x, name) for x in read])[back] for name in Latents.__dataclass_fields__)
         )
@@ -175,9 +180,13 @@ class _Loop:
 
     def _batch(self, episodes: Sequence[int]) -> Batch:
         """Some episodes to learn from, some of them without their instance."""
-        batch = self.material.batch(episodes)
-        told = torch.rand(len(batch.instance), generator=self.generator) >= self.training.unknown
+        batch = moved(self.material.batch(episodes), self.device)
+        told = torch.rand(len(batch.instance), generator=self.generator, device=self.device) >= self.training.unknown
         return replace(batch, instance=batch.instance * told)
+
+    def _words(self, texts: Sequence[int]) -> tuple[Tensor, Tensor]:
+        ids, shared = self.material.words(texts)
+        return ids.to(self.device), shared.to(self.device)
 
     def _frozen(self, model: WorldModel, batch: Batch) -> tuple[Flat, Latents]:
         latents = self.latents.of(batch.texts)
@@ -200,12 +209,12 @@ class _Loop:
         model.eval()
         totals, steps = np.zeros(5), 0
         for start in range(0, len(episodes), 32):
-            flat, _ = self._frozen(model, self.material.batch(episodes[start : start + 32]))
+            flat, _ = self._frozen(model, moved(self.material.batch(episodes[start : start + 32]), self.device))
             n, given = len(flat.z), (flat.after, flat.past, flat.done, flat.action)
-            losses = [
-                model.denoiser.loss(*given, torch.Generator().manual_seed(start), torch.full((n,), dropped)).mean()
-                for dropped in (False, True)
-            ]
+            losses = []
+            for dropped in (False, True):
+                ignored, noise = torch.full((n,), dropped, device=self.device), seeded(self.device, start)
+                losses.append(model.denoiser.loss(*given, noise, ignored).mean())
             logits = model.events(flat.z, flat.action, flat.after, flat.past, flat.done)
             reward_error = (model.expected_reward(logits[0]) - flat.reward).abs().mean()
             one_step = gaussian_loss(*model.next_gaussian(flat.past, flat.done, flat.action), flat.after).mean()
@@ -234,18 +243,19 @@ def _action_share(material: Material) -> Tensor:
 def _action_losses(model: WorldModel, flat: Flat, actions: Tensor, inclusion: Tensor) -> Tensor:
     """Inverse dynamics and behavior cloning: which of the batch's actions was it?
 
-    The other choices are those that happen to be in the batch, frequent ones more often than rare ones: logits are
-    lowered by the logarithm of that probability, as in a sampled softmax (Bengio & Senecal 2008), so that without it
-    they are those of all actions.
+    The other choices are those that happen to be in the batch, frequent ones more often than rare ones. Cloning is to
+    give probabilities among all actions: its logits are lowered by the logarithm of that chance, as in a sampled
+    softmax (Bengio & Senecal 2008). Inverse dynamics only has to make latents tell actions apart, and the rare ones,
+    which the correction would leave without contrast, as well as the frequent ones: it is a plain contrast.
 
     Args:
         inclusion: (U,) probability that a batch holds each of its texts as an action.
     """
     choices, label = torch.unique(flat.code, return_inverse=True)
-    vectors, correction = actions[choices], inclusion[choices].log()
-    between = model.inverse(torch.cat([flat.z, flat.after, flat.past], dim=-1))
-    found = [x @ vectors.T - correction for x in (between, model.behavior(flat.past))]
-    return F.cross_entropy(found[0], label) + F.cross_entropy(found[1], label)
+    vectors = actions[choices]
+    between = model.inverse(torch.cat([flat.z, flat.after, flat.past], dim=-1)) @ vectors.T
+    cloned = model.behavior(flat.past) @ vectors.T - inclusion[choices].log()
+    return F.cross_entropy(between, label) + F.cross_entropy(cloned, label)
 
 
 def _word_loss(model: WorldModel, ids: Tensor, batch: Batch, latents: Latents) -> Tensor:
@@ -253,7 +263,7 @@ def _word_loss(model: WorldModel, ids: Tensor, batch: Batch, latents: Latents) -
 
     Takes the place of the paper's contrast with the policy's embeddings: `fit` never sees the policy.
     """
-    held = torch.zeros(len(ids), model.size.vocabulary)
+    held = torch.zeros(len(ids), model.size.vocabulary, device=ids.device)
     held.scatter_(1, ids, 1.0)
     seen = torch.unique(batch.observations)
     logits = model.to_words(latents.observation[seen])
