@@ -18,7 +18,7 @@ from estimators._autoregressive.segments import Language
 from estimators._autoregressive.training import TextFit, TextTraining, train_text_world
 from estimators._world.fits import Recipe
 
-VERSION = 2
+VERSION = 3
 """Bump when training or architecture changes: old fits no longer count."""
 
 

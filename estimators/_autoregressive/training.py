@@ -54,8 +54,8 @@ class TextFit:
     Attributes:
         model: in evaluation mode. language: its tokens.
         facts: held-out losses in nats per answer, `gain` (share of the nats of one who sees neither action nor history,
-            `Marginal`, that it removes), updates, seconds, parameters,
-            `on_gpu`.
+            `Marginal`, that it removes), `last_fall` (share by which the loss fell between the best look at held-out
+            episodes and the one before), updates, seconds, parameters, `on_gpu`.
     """
 
     model: TextWorldModel
@@ -131,7 +131,7 @@ class _Loop:
     def run(
         self, learned: Sequence[Segment], held_out: Sequence[Segment], rng: np.random.Generator
     ) -> dict[str, float]:
-        training, best, kept, waited = self.training, math.inf, None, 0
+        training, best, kept, waited, last = self.training, math.inf, None, 0, math.inf
         looks = set(np.linspace(0, training.updates, training.looks + 1).round().astype(int)[1:].tolist())
         parts = _forever(learned, training.batch_tokens, rng)
         for done in range(1, training.updates + 1):
@@ -141,7 +141,8 @@ class _Loop:
                 continue
             facts = self.measure(held_out)
             log.info("update %d of %d: %s", done, training.updates, {k: round(v, 3) for k, v in facts.items()})
-            waited += 1
+            facts["last_fall"] = 1 - facts["nats"] / last
+            waited, last = waited + 1, facts["nats"]
             if facts["nats"] < best:
                 best, kept, waited = facts["nats"], (copy.deepcopy(self.model.state_dict()), facts, done), 0
             if waited >= training.patience:
