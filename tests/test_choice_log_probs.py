@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench.agents.choices import ChoiceScorer, choice_log_probs
 from bench.agents.language_model import KeyValueBatch, LanguageModel
 from bench.agents.lm_policy import LMPolicy
-from bench.agents.transcript import Transcript, train_tokenizer
 from bench.conformance.specimens import Writer
 from bench.policy import Context, log_prob
+from tests.tiny_language_models import tiny_lm
 
-TEXTS = ["go to the kitchen", "open the red door", "You see a table, a lamp and 3 apples.", "focus on the lamp"]
 CONTEXTS = [
     Context("go to the kitchen", (), "You see a table."),
     Context("find a lamp", (("You see 3 apples.", "open the red door"), ("", "look")), "A lamp and 3 apples."),
@@ -29,19 +26,7 @@ CHOICES = [
 
 @pytest.fixture(scope="module")
 def lm() -> LanguageModel:
-    transcript = Transcript(train_tokenizer(TEXTS * 3, 320), max_observation_tokens=12)
-    with torch.random.fork_rng():
-        torch.random.manual_seed(0)
-        config = LlamaConfig(
-            vocab_size=transcript.vocabulary,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            initializer_range=0.3,
-            tie_word_embeddings=True,
-        )
-        return LanguageModel(LlamaForCausalLM(config), transcript)
+    return tiny_lm()
 
 
 def one_at_a_time(policy) -> list[np.ndarray]:

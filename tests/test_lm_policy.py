@@ -10,12 +10,8 @@ from transformers import (
     CohereForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
     GraniteConfig,
     GraniteForCausalLM,
-    LlamaConfig,
-    LlamaForCausalLM,
 )
 
 from bench.agents.language_model import KeyValueBatch, LanguageModel
@@ -25,8 +21,7 @@ from bench.agents.transcript import END, MAX_ACTION_TOKENS, Transcript, train_to
 from bench.data import Step, Trajectory
 from bench.errors import BenchError
 from bench.policy import Context, log_prob, sample
-
-TEXTS = ["go to the kitchen", "open the red door", "You see a table, a lamp and 3 apples.", "focus on the lamp"]
+from tests.tiny_language_models import TEXTS, tiny_lm
 
 
 def explore(goal, observations):
@@ -35,30 +30,7 @@ def explore(goal, observations):
 
 @pytest.fixture(scope="module", params=["llama", "gpt2"])
 def lm(request):
-    transcript = Transcript(train_tokenizer(TEXTS * 3, 320), max_observation_tokens=12)
-    with torch.random.fork_rng():
-        torch.random.manual_seed(0)
-        if request.param == "llama":
-            config = LlamaConfig(
-                vocab_size=transcript.vocabulary,
-                hidden_size=32,
-                intermediate_size=48,
-                num_hidden_layers=2,
-                num_attention_heads=2,
-                initializer_range=0.3,
-                tie_word_embeddings=True,
-            )
-            return LanguageModel(LlamaForCausalLM(config), transcript)
-        config = GPT2Config(
-            vocab_size=transcript.vocabulary,
-            n_embd=32,
-            n_layer=2,
-            n_head=2,
-            initializer_range=0.3,
-            bos_token_id=1,
-            eos_token_id=4,
-        )
-        return LanguageModel(GPT2LMHeadModel(config), transcript)
+    return tiny_lm(request.param)
 
 
 def play(policy, goals, seeds, lengths):

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from bench import registry
 from bench.agents.cloning import CloningConfig, Demonstration, clone
@@ -19,8 +18,8 @@ from bench.data import LoggedDataset, Step, Trajectory
 from bench.policy import SoftObservation, opened
 from estimators._world.adapter import AdapterTraining, train_adapter
 from estimators._world.training import Training, train_world
+from tests.tiny_language_models import TEXTS, tiny_lm
 
-TEXTS = ["go to the kitchen", "open the red door", "You see a table, a lamp and 3 apples.", "focus on the lamp"]
 GOALS = ["go to the kitchen", "find a lamp"]
 
 
@@ -30,19 +29,7 @@ def explore(goal, observations):
 
 @pytest.fixture(scope="module")
 def lm():
-    transcript = Transcript(train_tokenizer(TEXTS * 3, 320), max_observation_tokens=12)
-    with torch.random.fork_rng():
-        torch.random.manual_seed(0)
-        config = LlamaConfig(
-            vocab_size=transcript.vocabulary,
-            hidden_size=32,
-            intermediate_size=48,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            initializer_range=0.3,
-            tie_word_embeddings=True,
-        )
-        return LanguageModel(LlamaForCausalLM(config), transcript)
+    return tiny_lm()
 
 
 def words(lm, text):
