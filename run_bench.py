@@ -74,7 +74,6 @@ class Run(_Grid):
             os.environ[name] = "1"
         if self.refit:
             os.environ["OPE_REFIT"] = str(time.time())  # read by the store of fits, in every worker
-        os.environ["OPE_TRAIN_ON"] = self.train_on
         if self.keep_fits:
             os.environ["OPE_KEEP_FITS"] = "yes"
         from bench.errors import BenchError
@@ -87,6 +86,11 @@ class Run(_Grid):
             raise BenchError(
                 f"--workers {self.workers} with --backend {self.backend}: give at least 1, and only with loky."
             )
+        if self.train_on != "cpu":
+            from estimators._world.devices import TRAIN_ON, training_device
+
+            os.environ[TRAIN_ON] = self.train_on
+            training_device()  # an error now, not one in every cell
         jobs, store = plan(self.selection()), Store(self.results)
         again = matching(jobs, self.redo)
         workers = resolve_workers(self.backend, self.workers)

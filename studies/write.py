@@ -4,7 +4,8 @@
 
 Blocks are marked as in the README (`bench.readme`). `study:<name>` is the table of a study and its figures, a line that
 says which command makes it where it has not been run; `world-models` is the leaderboard of everything that simulates,
-beside the best classical estimator and the baseline of each board.
+beside the best classical estimator and the baseline of each board; `trainings` says how the models behind it were
+trained.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from bench.errors import BenchError
 from bench.readme import fill_blocks
 from bench.report import LEGEND
 from bench.scoring import DRAWS, Standing, cost_seconds, score
+from bench.store import Store
 from bench.tables import CONSTANT, DASH, cells, named, number, percent, seconds, table, with_interval
+from studies._trainings import trainings_text
 from studies.answers import RESULTS, figure_folder, kept_answer, start
 
 PAGE = Path("docs") / "world-models.md"
@@ -50,6 +53,7 @@ def update_page(page: Path, results: Path, n_draws: int = DRAWS) -> list[str]:
         found = {f"study:{name}": study_text(page, results, name) for name in STUDIES}
         found[f"study:{GRID}"] = study_text(page, results, "ablation", key="grid_table", figure=GRID)
         found["world-models"] = leaderboard_text(results, n_draws)
+        found["trainings"] = trainings_text(Store(results).records())
         return found
 
     return fill_blocks(page, sections)

@@ -19,6 +19,7 @@ from bench.data import LoggedDataset, Step, Trajectory
 from bench.errors import BenchError
 from estimators._world import fits
 from estimators._world.denoiser import Denoiser
+from estimators._world.devices import TRAIN_ON
 from estimators._world.guidance import Pools
 from estimators._world.layers import unit
 from estimators._world.material import Material
@@ -353,6 +354,23 @@ def test_the_log_is_cloned_without_favor_for_rare_actions():
         )
         shares.append(float((read.action[1:4] @ model.behavior(past[0, 0])).softmax(dim=0)[0]))
     assert np.mean(shares) == pytest.approx(0.1, abs=0.07)  # without the correction .29
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_training_on_a_gpu_learns_as_much(log, monkeypatch):
+    training = Training(updates=200, encoder_updates=60)
+    on_cpu = train_world(log, "tiny", training, True, True, np.random.default_rng(0))
+    monkeypatch.setenv(TRAIN_ON, "cuda")
+    on_gpu = train_world(log, "tiny", training, True, True, np.random.default_rng(0))
+    assert (on_cpu.facts["on_gpu"], on_gpu.facts["on_gpu"]) == (0.0, 1.0)
+    assert on_gpu.facts["events"] == pytest.approx(on_cpu.facts["events"], rel=0.5)
+    assert {p.device.type for p in on_gpu.model.parameters()} == {"cpu"}
+
+
+def test_a_device_that_is_not_there_is_an_error(log, monkeypatch):
+    monkeypatch.setenv(TRAIN_ON, "toaster")
+    with pytest.raises(BenchError, match="toaster"):
+        train_world(log, "tiny", TINY, True, True, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(("size", "millions"), [("cpu", 2.7), ("paper", 7.4)])

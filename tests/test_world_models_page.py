@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.cells import Cell, Record
 from bench.errors import BenchError, DataError, UnknownNameError
+from studies._trainings import trainings_text
 from studies.answers import answer_path, figure_folder, keep_answer
 from studies.write import GRID, PAGE, STUDIES, study_text, update_page
 from tests.house import ROOT
@@ -44,10 +46,11 @@ def block(page: Path, name: str) -> str:
 
 def test_the_page_has_a_block_for_every_study_and_says_which_commands_make_them(page, tmp_path):
     names = update_page(page, tmp_path / "results")
-    assert set(names) == {"world-models", f"study:{GRID}", *(f"study:{name}" for name in STUDIES)}
+    assert set(names) == {"world-models", "trainings", f"study:{GRID}", *(f"study:{name}" for name in STUDIES)}
     assert "`python -m studies.horizon` makes this" in block(page, "study:horizon")
     assert "`python -m studies.ablation table` makes this" in block(page, f"study:{GRID}")
     assert "No cells are stored" in block(page, "world-models")
+    assert "No world model has cells" in block(page, "trainings")
     for command in STUDIES.values():
         assert (ROOT / "studies" / f"{command.split()[0]}.py").exists()
 
@@ -77,6 +80,27 @@ def test_world_models_stand_beside_the_best_classical_estimator_and_the_baseline
     assert "**beta_web, pooled log, n = 100**" in text
     assert "`behavior_average` (baseline)" in text and "`fqe` (best classical)" in text
     assert "`adwm`" in text and "`adwm_dr` †" in text and "prefix_tree" not in text
+
+
+def test_trainings_show_their_range_over_blocks_and_what_was_kept(tmp_path):
+    facts = {
+        "fit_gain": 0.8,
+        "fit_updates": 900.0,
+        "fit_best_update": 700.0,
+        "fit_seconds": 10.0,
+        "fit_parameters": 6e5,
+    }
+
+    def record(seed, **changed):
+        cell = Cell(
+            task="t", log="far", data="d", policy="p", estimator="autoregressive_wm", version=1, params={},
+            n_trajectories=100, seed=seed,
+        )  # fmt: skip
+        return Record(cell=cell, spec="autoregressive_wm", status="done", diagnostics={**facts, **changed})
+
+    text = trainings_text([record(0), record(1, fit_gain=0.6, fit_seconds=9.0, fit_on_gpu=1.0)])
+    assert "| t, far | 100 |" in " ".join(text.split())
+    assert "60 to 80 %; 700 of 900 updates; 9 to 10 s (GPU); 0.6 M" in text
 
 
 def test_a_board_without_world_models_says_so(page, tmp_path, monkeypatch):
