@@ -105,9 +105,9 @@ def plan(selection: Selection) -> list[Job]:
             size = task.log_size(log)
             if selection.n is not None and selection.n > size:
                 raise BenchError(f"--n {selection.n}: log {log!r} of task {task.name!r} holds {size:,} episodes.")
+            _check_seeds(selection.seeds, task.name, log, size, min(block.n for block in blocks))
             for block in blocks:
-                # the seeds of a profile that a short log has no episodes for are no cells; those asked for are errors
-                for seed in (s for s in block.seeds if selection.seeds or block.n * (s + 1) <= size):
+                for seed in (s for s in block.seeds if block.n * (s + 1) <= size):  # a short log has fewer blocks
                     jobs += [
                         _job(task.name, log, data, spec, estimator, targets, block.n, seed)
                         for spec, estimator in estimators.items()
@@ -208,6 +208,15 @@ def _job(
     identity = dict(estimator=estimator.name, version=estimator.version, params=estimator.params(), n_trajectories=n)
     cells = [Cell(task=task, log=log, data=data, policy=policy, seed=seed, **identity) for policy in targets]
     return Job(task, log, spec, n, seed, tuple(cells))
+
+
+def _check_seeds(asked: Sequence[int], task: str, log: str, size: int, n: int) -> None:
+    for seed in asked:
+        if n * (seed + 1) > size:
+            raise BenchError(
+                f"--seed {seed}: log {log!r} of task {task!r} holds {size:,} episodes, blocks 0 to {size // n - 1} of "
+                f"n = {n:,}."
+            )
 
 
 def _check_names(kind: str, asked: Sequence[str], known: Iterable[str]) -> None:

@@ -95,7 +95,7 @@ def test_a_task_without_recording_is_listed_as_such(move_in, bench, monkeypatch)
         ("run --estimator weighted[skale=2]", "unknown parameter of weighted 'skale'. Did you mean 'scale'?"),
         ("run --policy blod", "unknown policy 'blod'. Did you mean 'bold'?"),
         ("run --redo wieghted", "unknown estimator 'wieghted'. Did you mean 'weighted'?"),
-        ("run --n 30 --seed 100 --backend serial", "seed 100 with n = 30 needs 3030 episodes"),
+        ("run --n 30 --seed 100 --backend serial", "holds 3,000 episodes, blocks 0 to 99 of n = 30"),
         ("run --workers 0", "give at least 1"),
         ("run --workers 2 --backend serial", "only with loky"),
         ("run --results file/in/the/way --backend serial", "cannot write"),

@@ -36,12 +36,15 @@ def test_published_runs_the_size_curve_for_those_who_are_on_it(house):
     assert blocks["weighted"] == full | {("pooled", n, seed) for n in (100, 300) for seed in (0, 1, 2)}
 
 
-def test_seeds_that_a_short_log_has_no_episodes_for_are_left_out_unless_asked_for(house, monkeypatch):
+def test_seeds_that_a_short_log_has_no_episodes_for_are_left_out_and_errors_where_asked_for(house, monkeypatch):
     monkeypatch.setattr(type(registry.task("coins")), "log_size", lambda self, name: 1500)
     assert {(j.n, j.seed) for j in plan(Selection("published", logs=("pooled",), estimators=("costly",)))} == {
         (1000, 0)
     }
-    assert {j.seed for j in plan(Selection("published", logs=("pooled",), seeds=(0, 1)))} == {0, 1}
+    asked = plan(Selection("published", logs=("pooled",), seeds=(0, 1)))
+    assert {(j.n, j.seed) for j in asked} == {(1000, 0)} | {(n, seed) for n in (300, 100) for seed in (0, 1)}
+    with pytest.raises(BenchError, match=r"--seed 1: log 'pooled' .* holds 1,500 episodes, blocks 0 to 0 of"):
+        plan(Selection("published", logs=("pooled",), estimators=("costly",), n=1000, seeds=(1,)))
 
 
 def test_every_cell_has_a_key_of_its_own(house):
