@@ -115,11 +115,18 @@ class Run(_Grid):
         return [] if self.estimator else [n for n in estimator_names() if n not in profile_estimators(self.profile)]
 
     def _compute(self, jobs: list[Job], left: list[Job], store: Store, workers: int) -> int:
-        from bench.plan import targets_by_task
+        from bench.errors import BenchError
+        from bench.plan import targets_by_task, too_short
         from bench.provenance import take_provenance
         from bench.runner import keep_truth, run
 
+        for line in too_short(self.selection()):
+            print(line)
         total, count = (sum(len(job.cells) for job in part) for part in (jobs, left))
+        if not total:
+            raise BenchError(
+                "nothing to compute: the selection holds no cell. See `list` for tasks, logs and policies."
+            )
         print(f"{total} cells, {total - count} stored, {count} to compute")
         if left_out := self.left_out():
             print(f"left out of the quick profile, because they train for minutes: {', '.join(left_out)} (--estimator)")
@@ -325,11 +332,13 @@ class Estimate:
         policy = Agent(self.agent, self.temperature, self.chat, self.device, self.dtype).load()
         if names := left_out(self.estimator):
             print(f"left out, because they train for many minutes: {', '.join(names)} (--estimator)", file=sys.stderr)
+        shared = logged_share(policy, data)
         records = judge_agent(policy, data, self.path.name, self.estimator, self.seed)
-        print(as_table(records, data, logged_share(policy, data)))
         if self.out is not None:
             text = json.dumps([record.model_dump() for record in records], indent=1, allow_nan=False)
             self.out.write_text(text + "\n", encoding="utf-8")
+        print(as_table(records, data, shared))
+        if self.out is not None:
             print(f"\nrecords: {self.out}")
         return 1 if any(record.status == "failed" for record in records) else 0
 

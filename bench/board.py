@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -119,10 +120,11 @@ class Board:
 
 
 def current(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
-    """Keeps one record per question and says what was set aside.
+    """Keeps one record per question and one configuration per row, and says what was set aside.
 
-    A store may still hold cells of an older version of an estimator or of an older recording of a log. The highest
-    version counts, then the latest start; of two recordings of one log, the one computed last.
+    A store may still hold cells of an older version of an estimator, of other defaults, or of an older recording of a
+    log. Rows are never mixed from them: of each estimator on a log, the highest version counts, then the parameters of
+    the latest start, and what these have not computed is missing; of two recordings of one log, the one computed last.
 
     Returns:
         The records in a fixed order, and notes for the reader.
@@ -135,19 +137,45 @@ def current(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
     older = Counter((r.cell.task, r.cell.log) for r in records if newest_data[r.cell.task, r.cell.log] != r.cell.data)
     for (task, log), count in sorted(older.items()):
         notes.append(f"{task}/{log}: {count} cells computed on another recording of this log were left out")
+    records = [r for r in records if newest_data[r.cell.task, r.cell.log] == r.cell.data]
+    newest = {_row_of(r): _configuration(r) for r in records}  # the last one stays
     kept: dict[tuple, Record] = {}
     superseded: Counter[str] = Counter()
     for record in records:
         cell = record.cell
-        if newest_data[cell.task, cell.log] != cell.data:
-            continue
-        question = (cell.task, cell.log, cell.n_trajectories, record.spec, cell.policy, cell.seed)
-        if question in kept:
+        question = (*_row_of(record), cell.policy, cell.seed)
+        outdated = newest[_row_of(record)] != _configuration(record)
+        if outdated or question in kept:
             superseded[f"{cell.task}/{cell.log}, {record.spec}"] += 1
-        kept[question] = record
+        if not outdated:
+            kept[question] = record
     for where, count in sorted(superseded.items()):
         notes.append(f"{where}: {count} cells of an older version or other defaults were left out")
-    return [kept[question] for question in sorted(kept)], notes
+    return [kept[question] for question in sorted(kept)], notes + _behind(kept.values())
+
+
+def _behind(records: Iterable[Record]) -> list[str]:
+    """Boards on which an estimator has another version or other defaults than on the board computed last."""
+    found: dict[str, dict[str, tuple[int, str]]] = defaultdict(dict)
+    latest: dict[str, tuple[int, str]] = {}
+    for record in sorted(records, key=lambda r: (r.cell.version, _started(r), r.cell.key)):
+        cell = record.cell
+        found[record.spec][f"{cell.task}/{cell.log}, n = {cell.n_trajectories:,}"] = _configuration(record)
+        latest[record.spec] = _configuration(record)
+    behind = {spec: [b for b, c in sorted(on.items()) if c != latest[spec]] for spec, on in sorted(found.items())}
+    return [
+        f"{spec}: an older version or other defaults than elsewhere on {'; '.join(on)}: its averages mix the two"
+        for spec, on in behind.items()
+        if on
+    ]
+
+
+def _row_of(record: Record) -> tuple[str, str, int, str]:
+    return record.cell.task, record.cell.log, record.cell.n_trajectories, record.spec
+
+
+def _configuration(record: Record) -> tuple[int, str]:
+    return record.cell.version, json.dumps(record.cell.params, sort_keys=True)
 
 
 def _started(record: Record) -> str:

@@ -104,7 +104,8 @@ def compare_pair(
     for metric, improvement in COMPARED.items():
         difference = a[metric].counted - b[metric].counted
         resampled = a[metric].centered - b[metric].centered
-        low, high, p_better, p_value = difference_test(difference, resampled, improvement, len(board.policies))
+        policies = int(common.any(axis=0).sum())
+        low, high, p_better, p_value = difference_test(difference, resampled, improvement, policies)
         found[metric] = Comparison(
             task=board.task,
             log=board.log,

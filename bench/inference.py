@@ -2,8 +2,9 @@
 
 Each draw (1) takes, for every seed, one bootstrap replicate of the log, the same for all estimators and policies,
 (2) redraws the policies with replacement, (3) redraws every true value from N(measured, stderr). Estimators whose
-replicates describe their simulation alone know nothing of another log or another fit; for them (4) the seeds are
-redrawn too. Every quantity is therefore paired: two estimators are compared on the same episodes, policies and truths.
+replicates describe their simulation alone know nothing of another log or another fit; for them (4) the seeds that they
+have cells of are redrawn too: with a single one, nothing in their intervals speaks of another log or fit. Every
+quantity is therefore paired: two estimators are compared on the same episodes, policies and truths.
 
 The number reported is always the plug-in value, never the mean of the draws: redrawing adds noise to estimates that
 already carry it, which raises every error and shrinks every correlation. For the same reason intervals are percentile
@@ -46,7 +47,8 @@ class Draws:
         policy: (D, P) index of policies, with replacement.
         truth: (D, P) true values of those policies, redrawn.
         replicate: (D, S) which replicate of the log of each seed.
-        seed: (D, S) index of seeds, with replacement; used where replicates describe a simulation alone.
+        seed: (D, S) uniform numbers in [0, 1) that pick seeds with replacement; used where replicates describe a
+            simulation alone.
     """
 
     policy: np.ndarray
@@ -70,7 +72,7 @@ def draw(board: Board, n_draws: int) -> Draws:
         policy=policy,
         truth=np.take_along_axis(truth, policy, axis=1),
         replicate=rng.integers(board.n_replicates, size=(n_draws, n_seeds)),
-        seed=rng.integers(n_seeds, size=(n_draws, n_seeds)),
+        seed=rng.random((n_draws, n_seeds)),
     )
 
 
@@ -143,8 +145,9 @@ def _interval(name: str, value: float, values: np.ndarray) -> tuple[float, float
 
 def _resampled(board: Board, row: Row, draws: Draws) -> list[dict[str, np.ndarray]]:
     per_seed = []
-    for s in range(len(board.seeds)):
-        seed = draws.seed[:, s, None] if row.simulation_only else s
+    known = np.flatnonzero(row.done.any(axis=1))
+    for s in range(len(known) if row.simulation_only else len(board.seeds)):
+        seed = known[(draws.seed[:, s, None] * len(known)).astype(int)] if row.simulation_only else s
         estimates = row.replicates[seed, draws.policy, draws.replicate[:, s, None]]  # (D, P)
         per_seed.append(score_arrays(estimates, draws.truth, board.stderr[draws.policy], board.span))
     return per_seed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.comparisons import baseline
-from bench.inference import RANGES, WITHOUT_SWEEP
+from bench.inference import RANGES, WITHOUT_SWEEP, constant_seeds
 from bench.scoring import Scores, Standing
 from bench.stats import percentile_interval
 
@@ -31,7 +31,8 @@ IN_UNITS_OF_RETURN = ("mae", "rmse", "bias")
 
 @dataclass(frozen=True)
 class Average:
-    """Mean of one metric over boards; `undefined` counts boards where it has no value and entered as 0."""
+    """Mean of one metric over boards; `undefined` counts those where all estimates are equal: it has no value there,
+    and entered as 0. Boards with too few estimates for the metric do not enter."""
 
     value: float
     low: float | None
@@ -129,8 +130,9 @@ def _weights(standings: Sequence[Standing]) -> np.ndarray:
 
 
 def _average(spec: str, name: str, group: Sequence[Standing]) -> Average | None:
-    """None where not even the true values have this metric on any board (too few policies, no separated pair)."""
+    """None where no board has this metric: too few policies or estimates, no separated pair."""
     group = [s for s in group if s.ceilings[name] is not None]
+    group = [s for s in group if s.table[spec][name].value is not None or constant_seeds(s.board.rows[spec])]
     if not group:
         return None
     measured, weights = [s.table[spec][name] for s in group], _weights(group)

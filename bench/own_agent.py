@@ -71,6 +71,8 @@ class Agent:
             return _from_file(Path(path), name)
         if self.source.endswith(".py") or (Path(self.source).is_file() and not colon):
             raise BenchError(f"{self.source}: which policy in it? Write FILE.py:NAME.")
+        if not self.temperature > 0:
+            raise BenchError(f"--temperature {self.temperature}: must be above 0; for a greedy agent say 0.01.")
         from bench.agents.chat import ChatFormat, chat_policy
 
         form = ChatFormat() if self.chat is None else _chat_format(self.chat, ChatFormat)
@@ -136,19 +138,21 @@ def check_agent(policy: Policy, data: LoggedDataset) -> None:
             raise BenchError(f"{where}: {values} are no log-probabilities: each must be at most 0, and none NaN.")
 
 
-def logged_share(policy: Policy, data: LoggedDataset) -> float | None:
+def logged_share(policy: Policy, data: LoggedDataset) -> float | str | None:
     """Share of the actions the agent takes at some logged steps that occur anywhere in the log; None if it does not
-    say."""
+    say, the error if it cannot."""
     known = {step.action for t in data.trajectories for step in t.steps}
     try:
         drawn = policy.next_actions(data.trajectories[:ASKED], 1, 0)
     except UnsupportedError:
         return None
+    except Exception as error:  # somebody else's code: what needs no next actions can still be estimated
+        return f"{type(error).__name__}: {error}".rstrip(": ")
     taken = [action in known for episode in drawn for actions in episode for action in actions]
     return float(np.mean(taken)) if taken else None
 
 
-def as_table(records: Sequence[Record], data: LoggedDataset, shared: float | None = None) -> str:
+def as_table(records: Sequence[Record], data: LoggedDataset, shared: float | str | None = None) -> str:
     """The estimates, the log's own mean first, and what limits them.
 
     Args:
@@ -163,7 +167,14 @@ def as_table(records: Sequence[Record], data: LoggedDataset, shared: float | Non
         rows.append([f"`{record.spec}`", record.family, shown, _interval(record), effective, _remark(record)])
     header = ["estimator", "family", "estimate", "95 % interval", "effective episodes", "remark"]
     head = f"{len(data)} episodes of {', '.join(data.loggers)}; their own mean return is {returns.mean():.4g}."
-    if shared is not None:
+    if len(set(np.bincount(data.columns.instance).tolist())) > 1 and data.fixed_instances:
+        head += (
+            "\nNOTE: the log visits its task instances unequally often. World models start equally often in each; "
+            "estimators that average logged episodes weigh them as the log does. These are two different values."
+        )
+    if isinstance(shared, str):
+        head += f"\nWARNING: your agent does not say what it would do at logged steps ({shared})."
+    elif shared is not None:
         head += f"\nOf the actions your agent takes at logged steps, {shared:.0%} occur anywhere in the log."
         if shared < STRANGE:
             head += (

@@ -116,6 +116,19 @@ def plan(selection: Selection) -> list[Job]:
     return [job for job in jobs if job.cells]
 
 
+def too_short(selection: Selection) -> list[str]:
+    """A line for each log that does not hold all blocks of the profile: what is left out of the grid."""
+    lines = []
+    for task in map(registry.task, selection.tasks or registry.task_names()):
+        for log, blocks in chosen_blocks(task, selection).items():
+            size = task.log_size(log)
+            gone = {b.n: [str(s) for s in b.seeds if b.n * (s + 1) > size] for b in blocks}
+            words = [f"n = {n:,}, seed {', '.join(seeds)}" for n, seeds in gone.items() if seeds]
+            if words:
+                lines.append(f"{task.name}, {log} log, holds {size:,} episodes; left out: {'; '.join(words)}")
+    return lines
+
+
 def targets_by_task(jobs: Iterable[Job]) -> dict[str, set[str]]:
     """The policies that the jobs judge."""
     found: dict[str, set[str]] = {}
@@ -198,7 +211,7 @@ def _overridden(blocks: tuple[Block, ...], selection: Selection) -> tuple[Block,
     if selection.n is not None:
         blocks = (replace(blocks[0], n=selection.n),)
     if selection.seeds:
-        blocks = tuple(replace(block, seeds=selection.seeds) for block in blocks)
+        blocks = tuple(replace(block, seeds=tuple(dict.fromkeys(selection.seeds))) for block in blocks)
     return blocks
 
 

@@ -18,7 +18,6 @@ from bench.overall import ALL, overall, ranked_boards
 from bench.report import FOLDER, LEGEND, board_facts, boards_named, left_out
 from bench.scoring import Scores, Standing, score
 from bench.tables import (
-    CONSTANT,
     DASH,
     cells,
     matrix_table,
@@ -26,6 +25,7 @@ from bench.tables import (
     number,
     overall_table,
     percent,
+    rank,
     table,
     with_interval,
 )
@@ -120,16 +120,10 @@ def _board(standing: Standing, heading: str) -> Iterator[str]:
         scores = standing.table[spec]
         mae, coverage = scores["mae"].value, percent(standing.coverage[spec].share)
         over = number(mae / board.span) if mae is not None and board.span > 0 else DASH
-        rank = (
-            with_interval(scores["spearman"])
-            if scores["spearman"].value is not None
-            else f"{DASH} {CONSTANT}"
-            if mae is not None
-            else DASH
-        )
+        order = rank(standing, spec, "spearman", interval=True)
         other = [number(scores[name].value) for name in (without_sweep("spearman"), "pairwise_accuracy", "regret@1")]
         rows.append(
-            [named(standing, spec), with_interval(scores["mae"]), over, rank, *other, coverage, cells(standing, spec)]
+            [named(standing, spec), with_interval(scores["mae"]), over, order, *other, coverage, cells(standing, spec)]
         )
     perfect = [
         standing.ceilings[name]

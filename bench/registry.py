@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib
 import json
+import math
 import pkgutil
 import re
 import typing
@@ -132,9 +133,12 @@ def _convert(name: str, key: str, text: str, hint: Any) -> Any:
             return text.lower() == "true"
         if kind in (int, float):
             try:
-                return kind(text)
+                number = kind(text)
             except ValueError:
                 continue
+            if not math.isfinite(number):
+                raise BenchError(f"{name}[{key}={text}]: must be finite.")
+            return number
         if kind is str:
             return text
     wanted = " or ".join(getattr(k, "__name__", str(k)) for k in kinds)

@@ -66,7 +66,10 @@ class Standing:
     def real_episodes_worth(self, spec: str) -> int | None:
         """How many real episodes of each target err as much (`RealEpisodes.break_even`); None where that is unknown."""
         mae = self.table[spec]["mae"].value
-        return None if mae is None or self.real is None else self.real.break_even(mae, self.board.policies)
+        if mae is None or self.real is None:
+            return None
+        judged = self.board.rows[spec].done.any(axis=0)
+        return self.real.break_even(mae, [p for p, done in zip(self.board.policies, judged, strict=True) if done])
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import time
 import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -155,10 +156,14 @@ class Store:
         return sorted(self.cells.glob("*/*/*.corrupt"))
 
     def sweep(self, older_than: float = 3600.0) -> None:
-        """Removes the temporary files of killed processes, if last touched more than `older_than` seconds ago."""
-        for path in self.results.rglob("*.tmp"):
+        """Removes what killed processes have left half-written, if last touched more than `older_than` seconds ago.
+
+        Files of processes that are still alive stay, and so does everything that a store does not write.
+        """
+        for path in (*self.cells.glob("*/*/*.tmp"), *(self.results / "truth").glob("*.tmp")):
+            writer = _TEMPORARY.search(path.name)
             try:
-                if time.time() - path.stat().st_mtime >= older_than:
+                if writer and not _alive(int(writer[1])) and time.time() - path.stat().st_mtime >= older_than:
                     path.unlink()
             except FileNotFoundError:  # its writer has just renamed it
                 continue
@@ -186,6 +191,20 @@ class Store:
             self.unreadable[Path(path)] = "the .npz beside it is missing"
             return None
         return record
+
+
+_TEMPORARY = re.compile(r"\.(?:json|npz)\.(\d+)\.tmp$")
+"""Names of the files of `_write`, and the process that writes one."""
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -65,7 +65,8 @@ def cells(standing: Standing, spec: str) -> str:
     return f"{standing.count(spec)} of {standing.board.n_expected}"
 
 
-def _rank(standing: Standing, spec: str, name: str, interval: bool = False) -> str:
+def rank(standing: Standing, spec: str, name: str, interval: bool = False) -> str:
+    """A rank metric; a dash where it is undefined, marked if that is because all estimates are equal."""
     measured = standing.table[spec][name]
     if measured.value is None:
         return f"{DASH} {CONSTANT}" if constant_seeds(standing.board.rows[spec]) else DASH
@@ -113,7 +114,7 @@ def ranking_table(standing: Standing, sweep: bool = True) -> str:
     rows = []
     for spec in standing.order:
         first, *others = names
-        numbers = [_rank(standing, spec, first, interval=sweep), *(_rank(standing, spec, name) for name in others)]
+        numbers = [rank(standing, spec, first, interval=sweep), *(rank(standing, spec, name) for name in others)]
         rows.append([named(standing, spec), *numbers, cells(standing, spec)])
     rows.append(["*perfect estimator*", *(_ceiling(standing, name) for name in names), ""])
     header = [
@@ -210,7 +211,8 @@ def _average(row: Overall, name: str, interval: bool = True) -> str:
 def matrix_table(standings: Sequence[Standing]) -> str:
     """Every estimator against every board: error over range, and rank correlation. First the means over the boards of
     one log, for estimators that have been asked about every policy on all of them; boards with exact values, which test
-    estimators, do not enter these. Rows are sorted by them; the least error of each column is bold."""
+    estimators, do not enter these. Rows are sorted by them; the least error of each column is bold, among estimators
+    that miss no cell there."""
     errors = {spec: [_relative_error(s, spec) for s in standings] for s in standings for spec in s.table}
     logs = sorted({s.board.log for s in standings}, key=lambda log: [s.board.log for s in standings].index(log))
     groups = {log: [k for k, s in enumerate(standings) if s.board.log == log and not s.board.exact] for log in logs}
@@ -219,9 +221,14 @@ def matrix_table(standings: Sequence[Standing]) -> str:
         spec: [_mean_error(standings, spec, errors[spec], places) for places in groups.values()] for spec in errors
     }
     columns = {spec: [*means[spec], *errors[spec]] for spec in errors}
+    behind = [*groups.values(), *([k] for k in range(len(standings)))]  # the boards behind each column
+
+    def whole(spec: str, k: int) -> bool:
+        return all(spec in standings[b].table and standings[b].complete(spec) for b in behind[k])
+
     least = [
-        min((row[k] for row in columns.values() if row[k] is not None), default=None)
-        for k in range(len(groups) + len(standings))
+        min((row[k] for spec, row in columns.items() if row[k] is not None and whole(spec, k)), default=None)
+        for k in range(len(behind))
     ]
 
     def place(spec: str) -> tuple[int, float, str]:
@@ -233,25 +240,18 @@ def matrix_table(standings: Sequence[Standing]) -> str:
         value = columns[spec][k]
         if value is None:
             return DASH
-        return f"**{value:.2f}**" if value == least[k] else f"{value:.2f}"
-
-    def cell(spec: str, k: int) -> str:
-        standing, text = standings[k], shown(spec, len(groups) + k)
-        if text == DASH:
-            return DASH
-        rank = standing.table[spec]["spearman"].value
-        correlation = DASH if rank is None else f"{rank:.2f}"
-        return f"{text} ({correlation})" + ("" if standing.complete(spec) else f" {PARTIAL}")
+        text = f"**{value:.2f}**" if value == least[k] and whole(spec, k) else f"{value:.2f}"
+        if k >= len(groups):
+            rank = standings[k - len(groups)].table[spec]["spearman"].value
+            text += f" ({DASH if rank is None else f'{rank:.2f}'})"
+        return text if whole(spec, k) else f"{text} {PARTIAL}"
 
     header = [
         "estimator",
         *(f"mean / {log}" for log in groups),
         *(f"{s.board.task} / {s.board.log}" for s in standings),
     ]
-    rows = [
-        [f"`{spec}`", *(shown(spec, k) for k in range(len(groups))), *(cell(spec, k) for k in range(len(standings)))]
-        for spec in sorted(errors, key=place)
-    ]
+    rows = [[f"`{spec}`", *(shown(spec, k) for k in range(len(behind)))] for spec in sorted(errors, key=place)]
     return table(header, rows)
 
 
@@ -307,7 +307,7 @@ def console_text(standings: Sequence[Standing]) -> str:
             mae = standing.table[spec]["mae"].value
             over = mae / span if mae is not None and span > 0 else None
             regret, covered = number(standing.table[spec]["regret@1"].value), percent(standing.coverage[spec].share)
-            row = [number(mae), number(over), _rank(standing, spec, "spearman"), regret, covered, cells(standing, spec)]
+            row = [number(mae), number(over), rank(standing, spec, "spearman"), regret, covered, cells(standing, spec)]
             rows.append([spec, *row])
         header = ["estimator", "MAE", "MAE/range", "Spearman", "regret@1", "covers", "cells"]
         parts.append(f"{standing.board.label}\n{table(header, rows, style='simple')}")

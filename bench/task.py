@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,8 +133,13 @@ class Task(ABC):
         return len(self.log(name))
 
     def log_fingerprint(self, name: str) -> str:
-        """Hash of everything a result on this log depends on; override where it is known without reading the log."""
-        return self.log(name).fingerprint
+        """Hash of the log, all log-probabilities included; override where it is known without reading the log, and
+        where policies can change while the log does not: results depend on what they say, too."""
+        data = self.log(name)
+        known = [None if s.logger_logps is None else list(s.logger_logps) for t in data.trajectories for s in t.steps]
+        if all(x is None for x in known):
+            return data.fingerprint
+        return hashlib.sha256(json.dumps([data.fingerprint, known]).encode()).hexdigest()[:16]
 
     @abstractmethod
     def targets(self) -> tuple[PolicyCard, ...]:

@@ -21,7 +21,7 @@ from bench.readme import fill_blocks
 from bench.report import LEGEND
 from bench.scoring import DRAWS, Standing, cost_seconds, score
 from bench.store import Store
-from bench.tables import CONSTANT, DASH, cells, named, number, percent, seconds, table, with_interval
+from bench.tables import DASH, cells, named, number, percent, rank, seconds, table, with_interval
 from studies._trainings import trainings_text
 from studies.answers import RESULTS, figure_folder, kept_answer, start
 
@@ -114,15 +114,14 @@ def _board_parts(standing: Standing) -> Iterator[str]:
 
 def _row(standing: Standing, spec: str, role: str) -> list[str]:
     scores, board = standing.table[spec], standing.board
-    mae, rank = scores["mae"], scores["spearman"]
+    mae = scores["mae"]
     over = number(mae.value / board.span) if mae.value is not None and board.span > 0 else DASH
-    undefined = DASH if mae.value is None else f"{DASH} {CONSTANT}"
     return [
         named(standing, spec) + (f" ({role})" if role else ""),
         with_interval(mae),
         over,
         number(scores["bias"].value, sign=True),
-        undefined if rank.value is None else with_interval(rank),
+        rank(standing, spec, "spearman", interval=True),
         number(scores["spearman_without_sweep"].value),
         percent(standing.count(spec, "unsupported") / board.n_expected),
         seconds(cost_seconds(board.rows[spec])),

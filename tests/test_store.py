@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -149,12 +151,18 @@ def test_forgetting_removes_both_files_and_counts(store):
 
 def test_sweeping_removes_what_killed_processes_left(store):
     path = store.save(record(), VALUES)
-    old, young = path.with_name("a.json.1.tmp"), path.with_name("b.json.2.tmp")
-    for file in (old, young):
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    old, young = path.with_name(f"a.json.{process.pid}.tmp"), path.with_name(f"b.npz.{process.pid}.tmp")
+    in_flight, foreign = path.with_name(f"c.json.{os.getpid()}.tmp"), store.results / "thesis.tmp"
+    for file in (old, young, in_flight, foreign):
         file.write_text("half")
-    os.utime(old, (0, 0))
+    for file in (old, in_flight, foreign):
+        os.utime(file, (0, 0))
     store.sweep()
-    assert not old.exists() and young.exists() and path.exists()
+    assert not old.exists() and all(file.exists() for file in (young, in_flight, foreign, path))
+    store.sweep(older_than=0.0)
+    assert not young.exists() and in_flight.exists() and foreign.exists()
 
 
 def test_truth_is_kept_in_the_form_the_report_reads(store):

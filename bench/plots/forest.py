@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from bench.inference import constant_seeds
 from bench.plots.panels import decades
 from bench.plots.style import (
     BAND,
@@ -68,11 +69,13 @@ def ranking_figure(scores: Scores, task: str) -> Figure:
             axes.axvline(0, color="#888888", lw=0.7)
             axes.set_xlim(-1.04, 1.04)
             axes.set_xticks([-1, -0.5, 0, 0.5, 1])
-            _dots(
-                axes, standing, specs, lambda spec, s=standing: _measured(s, spec, "spearman"), "undefined (constant)"
-            )
+            _dots(axes, standing, specs, lambda spec, s=standing: _measured(s, spec, "spearman"), _without_order)
             axes.set_xlabel("Spearman rank correlation with the truth")
         return figure
+
+
+def _without_order(standing: Standing, spec: str) -> str:
+    return "undefined (constant)" if constant_seeds(standing.board.rows[spec]) else "too few estimates"
 
 
 def _of_task(scores: Scores, task: str) -> tuple[list[Standing], list[str]]:
@@ -164,7 +167,7 @@ def _dots(
     standing: Standing,
     specs: Sequence[str],
     point: Callable[[str], Point | None],
-    undefined: str = "no estimate",
+    undefined: Callable[[Standing, str], str] = lambda standing, spec: "no estimate",
 ) -> None:
     """A dot and an interval for each estimator; a word where there is no number; hollow where cells are missing.
 
@@ -173,7 +176,7 @@ def _dots(
     for y, spec in enumerate(specs):
         found = point(spec) if spec in standing.table else None
         if found is None:
-            text = undefined if spec in standing.table and standing.count(spec) else "no estimate"
+            text = undefined(standing, spec) if spec in standing.table and standing.count(spec) else "no estimate"
             axes.annotate(
                 text,
                 (0.02, y),

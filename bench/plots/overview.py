@@ -11,6 +11,7 @@ from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
+from bench.inference import constant_seeds
 from bench.overall import ALL, overall
 from bench.plots.style import (
     RC,
@@ -108,7 +109,7 @@ def _error_text(standing: Standing, spec: str) -> str:
 def _rank_text(standing: Standing, spec: str) -> str:
     value = _rank(standing, spec)
     if np.isnan(value):
-        return CONSTANT if spec in standing.table and standing.count(spec) else DASH
+        return CONSTANT if spec in standing.table and constant_seeds(standing.board.rows[spec]) else DASH
     return f"{value:.2f}{_mark(standing, spec)}"
 
 
