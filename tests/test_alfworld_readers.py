@@ -25,7 +25,7 @@ from bench.formats.loggers import loggers_by_file
 from bench.importing import Format, import_log, read_any
 from tasks.alfworld import logged
 from tasks.alfworld.readers import chat, reflexion
-from tasks.alfworld.transcripts import opening_of, parse_messages, parse_prompt, says_success, without_outcome
+from tasks.alfworld.transcripts import opening_of, outcome, parse_messages, parse_prompt, without_outcome
 
 FIXTURES = Path(__file__).parent / "fixtures" / "alfworld"
 NAMES = ("agentboard", "chat", "knowagent", "mint", "react", "reflexion")
@@ -281,17 +281,25 @@ def test_chat_prompts_that_repeat_the_task_are_one_episode() -> None:
 @pytest.mark.parametrize(
     "text, said, left",
     [
-        ("You put the mug 1 in/on the desk 1. Task completed!", True, "You put the mug 1 in/on the desk 1."),
-        ("You won!", True, ""),
-        ("Task failed", False, ""),
-        ("On the desk 1, you see a pen 1.\nreward: 1.0", True, "On the desk 1, you see a pen 1."),
-        ("Nothing happens. Episode finished, reward = 0", False, "Nothing happens."),
+        ("You put the mug 1 in/on the desk 1. Task completed!", 1.0, "You put the mug 1 in/on the desk 1."),
+        ("You won!", 1.0, ""),
+        ("Success!", 1.0, ""),
+        ("Task failed", 0.0, ""),
+        ("On the desk 1, you see a pen 1.\nreward: 1.0", 1.0, "On the desk 1, you see a pen 1."),
+        ("Nothing happens. Score: 0.75", 0.75, "Nothing happens."),
+        ("Nothing happens. Episode finished, reward = 0", 0.0, "Nothing happens."),
+        ("Failed to parse the action.", None, "Failed to parse the action."),
+        ("Failure: the action is not admissible.", None, "Failure: the action is not admissible."),
+        ("You won't find anything here.", None, "You won't find anything here."),
+        ("Success! You opened it.", None, "You opened it."),
+        ("Task solved 1 of 2 subgoals.", None, "Task solved 1 of 2 subgoals."),
+        ("Score: 1/2", None, "Score: 1/2"),
         ("On the desk 1, you see a successful failure 1.", None, "On the desk 1, you see a successful failure 1."),
         ("You turn on the desklamp 1.", None, "You turn on the desklamp 1."),
     ],
 )
-def test_outcomes_are_read_and_removed(text: str, said: bool | None, left: str) -> None:
-    assert says_success(text) is said
+def test_outcomes_are_read_and_removed(text: str, said: float | None, left: str) -> None:
+    assert outcome(text) == said
     assert without_outcome(text) == left
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import re
 import tarfile
@@ -17,12 +18,13 @@ from bench.canonical import read_canonical
 from bench.errors import DataError
 from bench.formats import mint as mint_format
 from bench.formats.building import DUPLICATE
+from bench.formats.chat import Message
 from bench.formats.files import members
 from bench.formats.log import Import
 from bench.importing import Format, import_log, read_any
 from tasks.hotpotqa import agent_files, logged
 from tasks.hotpotqa.answers import exact_match
-from tasks.hotpotqa.react_text import after_examples, outcome, parse_text, without_outcome
+from tasks.hotpotqa.react_text import after_examples, outcome, parse_messages, parse_text, without_outcome
 from tasks.hotpotqa.readers import reflexion
 
 FIXTURES = Path(__file__).parent / "fixtures" / "hotpotqa"
@@ -246,10 +248,14 @@ def test_outcomes_in_observations() -> None:
         "Episode finished, reward = 0\n": False,
         "Observation: Episode finished, reward = False": False,
         "Episode finished, reward = 1.0": True,
+        "Episode finished, reward = 0.67": 0.67,
+        "Episode finished, reward = 0.67.": 0.67,
+        "reward = 1.5.2": None,
         "The reward of the hunt": None,
         None: None,
     }
     assert {text: outcome(text) for text in said} == said
+    assert without_outcome("Episode finished, reward = 0.67") == ""
     assert without_outcome("Episode finished, reward = 1\n") == without_outcome("Answer is INCORRECT") == ""
     assert without_outcome("The reward of the hunt") == "The reward of the hunt"
     assert without_outcome(None) is None
@@ -265,7 +271,57 @@ def test_tolerant_parsing() -> None:
     assert parse_text("Question: Q?\n").turns == ()
     unanswered = parse_text("Question: Q?\nAction: Finish[x]")
     assert (unanswered.answer, unanswered.ended, unanswered.turns[0].observation) == ("x", True, None)
-    assert after_examples("Question: old\n(END OF EXAMPLES)\nQuestion: new\nAction: x").startswith("Question: new")
+    page = "\nObservation: a page\nQuestion: what?\n"
+    prompt = f"Question: old\n(END OF EXAMPLES)\nQuestion: new\nAction: x{page}"
+    assert after_examples(prompt).startswith("Question: new")
+    assert after_examples(f"Question: old\nAction: x\nQuestion: new\nAction: x{page}", "new").startswith(
+        "Question: new"
+    )
+
+
+def test_chat_prompts_that_repeat_the_question_are_one_episode() -> None:
+    def told(text: str) -> Message:
+        return Message(role="user", content=text)
+
+    def said(text: str) -> Message:
+        return Message(role="assistant", content=text)
+
+    asked = "Question: Who wrote X?"
+    for between in ("\n", " "):
+        messages = [
+            *(told("Question: old"), said("Action: search[old]"), told("Observation: o"), told(asked)),
+            *(
+                said("Action: search[X]"),
+                told(f"{asked}{between}Observation: Alice is a writer."),
+                said("Action: lookup[a]"),
+            ),
+            *(told("Observation: a page\nQuestion: what?"), said("Action: finish[Alice]")),
+        ]
+        episode = parse_messages(messages)
+        assert episode.question == "Who wrote X?"
+        assert [turn.command for turn in episode.turns] == ["search[X]", "lookup[a]", "finish[Alice]"]
+        assert episode.turns[0].observation == "Alice is a writer."
+
+
+@pytest.mark.parametrize(
+    ("said", "record", "outcome", "dropped"),
+    [
+        ("Bob", {"answer": "Bob", "gt_answer": "Alice"}, 0.0, None),  # ReAct: answer is what the agent said
+        ("Alice", {"answer": "Alice"}, 1.0, None),
+        (None, {"gt_answer": "Alice", "halted": True}, 0.0, None),
+        (None, {"gt_answer": "Alice"}, None, logged.NO_ANSWER),
+        (None, {}, None, logged.NO_OUTCOME),
+    ],
+)
+def test_which_answer_is_the_right_one(said, record, outcome, dropped, tmp_path: Path) -> None:
+    act = "Action: search[x]" if said is None else f"Action: finish[{said}]"
+    messages = [{"role": "user", "content": "Question: Q?"}, {"role": "assistant", "content": act}]
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"messages": [*messages, {"role": "user", "content": "Observation: o"}], **record}))
+    log = read_any(path, None)
+    assert [t.rewards.sum() for t in log.episodes] == ([] if outcome is None else [outcome])
+    assert list(log.dropped) == ([dropped] if dropped else [])
+    assert [t.truncated for t in log.episodes] == ([said is None] if outcome is not None else [])
 
 
 def real(name: str) -> Path:

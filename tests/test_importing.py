@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
 import re
 import sys
+import tarfile
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +21,7 @@ from bench.canonical import Extras, read_log, write_jsonl, write_parquet
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.errors import BenchError, DataError, UnknownNameError
 from bench.formats.building import DUPLICATE, LogBuilder
-from bench.importing import Format, import_log
+from bench.importing import Format, import_log, read_any
 
 DOCS = Path(__file__).resolve().parent.parent / "docs" / "bring-your-logs.md"
 
@@ -227,6 +230,22 @@ def test_the_builder_tells_duplicates_from_repetitions_and_mends_text() -> None:
     assert made.extras["a#2"].metadata == {"k": ["\ufffd"]}
     assert any("1 episodes repeat" in note for note in made.notes)
     assert any("readme.txt" in note for note in made.notes)
+
+
+def test_no_episode_takes_the_place_of_another() -> None:
+    builder = LogBuilder("x")
+    for name, reward in (("e#2", 1.0), ("e", 2.0), ("e", 3.0)):
+        builder.add(Trajectory(name, "i", "g", (Step("o", "a", reward),), logger="l"), Extras())
+    assert [(t.id, t.rewards.sum()) for t in builder.log().episodes] == [("e#2", 1.0), ("e", 2.0), ("e#3", 3.0)]
+
+
+def test_gzipped_files_in_an_archive_are_read(lab: None, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "logs.tar", "w") as archive:
+        content = gzip.compress(b"# lab scores\nhouse 1,go,1\n")
+        member = tarfile.TarInfo("scores.txt.gz")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    assert len(read_any(tmp_path / "logs.tar", None).episodes) == 1
 
 
 def test_from_the_front_door(

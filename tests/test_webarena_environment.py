@@ -387,6 +387,11 @@ def test_what_cannot_be_scored_is_refused_at_once() -> None:
         "unknown rule 'EXACT'": {"eval_types": ["url_match"], "reference_url": "", "url_note": "EXACT"},
         "function of WebArena's own": {"eval_types": ["program_html"], "program_html": [html("func:f()")]},
         "locator 'document.title'": {"eval_types": ["program_html"], "program_html": [html("document.title")]},
+        "has no reference_answers": {"reference_answers": {}},
+        "has must_include [] in": {"reference_answers": {"must_include": []}},
+        "has must_include 'blue' in": {"reference_answers": {"must_include": "blue"}},
+        "has no reference_url": {"eval_types": ["url_match"], "reference_url": ""},
+        "program_html has no check": {"eval_types": ["program_html"], "program_html": []},
     }
     for reason, change in refused.items():
         task = WebTask.model_validate({**config(**change), **({"sites": ["gitlab"]} if "gitlab" in reason else {})})

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -85,6 +86,14 @@ def test_numpy_numbers(kind: str) -> None:
     assert number("text") == "text"
     with pytest.raises(ValueError, match="not a number"):
         number(unpickled(pickle.dumps(np.datetime64("2024-01-01")), "x.pkl"))
+
+
+def test_damaged_numpy_numbers_are_value_errors() -> None:
+    whole = unpickled(pickle.dumps(np.float64(1)), "x.pkl")
+    kind, content = whole.arguments
+    for arguments in ((kind, content[:2]), (replace(kind, arguments=([],)), content), (kind,)):
+        with pytest.raises(ValueError, match="a numpy scalar"):
+            number(replace(whole, arguments=arguments))
 
 
 def test_a_step_of_browsergym() -> None:

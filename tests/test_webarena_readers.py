@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib
+import json
 import os
 import re
 import tarfile
@@ -141,10 +142,10 @@ def test_browsergym_pickles(tmp_path: Path) -> None:
     folder = experiment(study / "2024-05-01_10-00-01_Agent-x_on_webarena.21_0", last=0.5)
     experiment(study / "renamed", "price of the spoon")
     log = read_any(study, None)
-    assert rewards(log) == {"Agent-x/webarena.21": [0.0, 0.5], "Agent-x/renamed": [0.0, 0.0]}
+    assert rewards(log) == {"Agent-x/webarena.21/0": [0.0, 0.5], "Agent-x/renamed": [0.0, 0.0]}
     assert [t.goal for t in log.episodes] == ["price of the cup", "price of the spoon"]
-    assert canonical(log)["Agent-x/webarena.21"] == ("click link 'Cup'", "send_msg_to_user '4'")
-    assert log.extras["Agent-x/webarena.21"].thought == ("I click.", "I click.")
+    assert canonical(log)["Agent-x/webarena.21/0"] == ("click link 'Cup'", "send_msg_to_user '4'")
+    assert log.extras["Agent-x/webarena.21/0"].thought == ("I click.", "I click.")
     assert "passed over 2 files of other formats" in log.notes[-1]  # exp_args.pkl is not opened
     archive = tmp_path / "study.tar"
     with tarfile.open(archive, "w") as tar:
@@ -153,6 +154,24 @@ def test_browsergym_pickles(tmp_path: Path) -> None:
     (folder / "step_1.pkl.gz").write_bytes((folder / "step_1.pkl.gz").read_bytes()[:-30])
     with pytest.raises(DataError, match=r"step_1\.pkl\.gz: cut off"):
         read_any(study, None)
+
+
+def test_runs_of_a_task_with_other_seeds_are_episodes_of_their_own(tmp_path: Path) -> None:
+    for seed in range(3):
+        experiment(tmp_path / f"2024-05-01_10-00-01_Agent-x_on_webarena.21_{seed}", last=0.5)
+    log = read_any(tmp_path, None)
+    assert list(rewards(log)) == [f"Agent-x/webarena.21/{seed}" for seed in range(3)] and not log.dropped
+
+
+def test_a_step_without_a_reward_has_no_outcome(tmp_path: Path) -> None:
+    folder = copy(FIXTURES / "browsergym", tmp_path)
+    whole = len(read_any(folder, None).episodes)
+    path = next(p for p in sorted(folder.rglob("steps_info_2.json")) if '"reward"' in p.read_text())
+    step = json.loads(path.read_text())
+    del step["reward"]
+    path.write_text(json.dumps(step))
+    log = read_any(folder, None)
+    assert len(log.episodes) == whole - 1 and log.dropped[logged.NO_OUTCOME] >= 1
 
 
 def test_a_goal_that_is_no_text_is_refused(tmp_path: Path) -> None:
@@ -247,6 +266,7 @@ DAMAGE = [
     (U + "history.json", '"result": [', '"results": [', r"line 1: history\[0\]\.result"),
     (G + "record_1.json", '"traj_reward": 1.0', '"traj_reward": 7', "line 1: traj_reward"),
     (G + "record_1.json", '"goal"', '"target"', r"line 1: step_data\.goal"),
+    (G + "record_2.json", '"step_idx": 2', '"step_idx": 1', "another record of this folder has step_idx 1"),
 ]
 
 

@@ -36,7 +36,9 @@ class LogBuilder:
             self._dropped[DUPLICATE] += 1
             return
         copies.append(entry)
-        name = episode.id if len(copies) == 1 else f"{episode.id}#{len(copies)}"
+        name, k = episode.id, len(copies)
+        while name in self._episodes:  # another episode may be called "id#2" already
+            name, k = f"{episode.id}#{max(k, 2)}", k + 1
         self._episodes[name] = replace(entry[0], id=name), entry[1]
 
     def drop(self, reason: str) -> None:

@@ -70,7 +70,8 @@ def open_binary(path: Path) -> BinaryIO:
 
 
 def members(path: Path) -> Iterator[Member]:
-    """Every regular file of a file, folder or tar archive, one at a time; archives are streamed, not unpacked to disk.
+    """Every regular file of a file, folder or tar archive, one at a time, gzipped ones decompressed; archives are
+    streamed, not unpacked to disk.
 
     Folders are walked in sorted order; archives inside folders are passed over.
 
@@ -111,7 +112,11 @@ def _archive_members(path: Path, limit: int = -1) -> Iterator[Member]:
         for info in archive:
             if info.isfile():
                 _check_size(f"{path}, member {info.name}", info.size)
-                yield Member(f"{path}:{info.name}", archive.extractfile(info).read(limit))
+                file = archive.extractfile(info)
+                content = gzip.GzipFile(fileobj=file) if info.name.endswith(".gz") else file
+                found = content.read(limit if limit >= 0 else MAX_BYTES + 1)
+                _check_size(f"{path}, member {info.name}", len(found))
+                yield Member(f"{path}:{info.name}", found)
 
 
 def _check_size(where: object, size: int) -> None:

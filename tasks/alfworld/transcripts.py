@@ -21,17 +21,28 @@ _ANSWERED = re.compile(r"^\s*Observation[ \t]*:\s*", re.I)
 _COMMAND = re.compile(
     r"(?:go to|open|close|take|put|move|toggle|use|clean|heat|cool|slice|examine|look|inventory|help)\b", re.I
 )
+_ALONE = r"(?=[ \t]*[.!]*[ \t]*$)"
+"""A word that says how an episode ended only where nothing but it stands on the line."""
 _SUCCESS = (
-    r"congratulations|you (?:have )?w[io]n|success|task (?:is |has been )?(?:success\w*|complete\w*|done|solved)|"
+    rf"congratulations|you (?:have )?w[io]n(?!['’])|success(?:ful)?{_ALONE}|"
+    r"task (?:is |has been )?(?:success\w*|complete\w*|done|solved)(?! *\d)|"
     r"you (?:have )?(?:successfully )?(?:completed|finished|solved) (?:the|your) task|"
     r"the task (?:is|has been) (?:successfully )?(?:completed?|finished|done|solved)"
 )
-_FAILURE = r"fail(?:ed|ure)?|task (?:is |has )?fail\w*|you (?:have )?(?:lost|failed)|the task (?:is|has) failed"
-_VALUE = r"(?:final |episode finished, )?(?:reward|score|won|done) ?[:=] ?(?P<value>true|false|[01](?:\.\d+)?)"
+_FAILURE = (
+    rf"fail(?:ed|ure)?{_ALONE}|task (?:is |has )?fail\w*|you (?:have )?(?:lost|failed){_ALONE}|"
+    r"you (?:have )?failed (?:the|your) task|the task (?:is|has) failed"
+)
+_VALUE = (
+    r"(?:final |episode finished, )?(?:reward|score|won|done) ?[:=] ?"
+    r"(?P<value>true|false|[01](?:\.\d+)?)(?![\w%/]|\.\d)"
+)
 _OUTCOME = re.compile(
-    rf"(?:^|(?<=[.!?] ))\W*(?:(?P<yes>{_SUCCESS})|(?P<no>{_FAILURE})|{_VALUE})\b[^.!?\n]*[.!?]*",
+    rf"(?:^|(?<=[.!?] ))[^\w\n]*(?:(?P<yes>{_SUCCESS})|(?P<no>{_FAILURE})|{_VALUE})(?!\w)[^.!?\n]*[.!?]*",
     re.I | re.M,
 )
+_EXCLAIMED = re.compile(r"(?:^|(?<=[.!?] ))[^\w\n]*(?:success|failure|failed)[ \t]*[.!]+[ \t]*", re.I | re.M)
+"""May be about the episode or about the last action: no outcome, but nothing for a model to read either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,18 +97,21 @@ def opening_of(text: str) -> tuple[str, str]:
     return goal.strip(), "\n".join(part for part in (_BANNER.sub("", s).strip() for s in shown) if part)
 
 
-def says_success(observation: str | None) -> bool | None:
-    """Whether an observation says that the episode was won; None where it does not say."""
-    for match in _OUTCOME.finditer(observation or ""):
-        if match["value"]:
-            return match["value"].lower() in ("true", "1") or match["value"].startswith("1.")
-        return match["yes"] is not None
-    return None
+def outcome(observation: str | None) -> float | None:
+    """The reward that an observation tells, 1 where it says that the episode was won and 0 where it was lost; None
+    where it tells none."""
+    match = _OUTCOME.search(observation or "")
+    if match is None:
+        return None
+    if match["value"]:
+        value = {"true": 1.0, "false": 0.0}.get(match["value"].lower())
+        return float(match["value"]) if value is None else value
+    return float(match["yes"] is not None)
 
 
 def without_outcome(observation: str | None) -> str | None:
-    """An observation without what it says about the outcome, which no model may read."""
-    return observation if observation is None else _OUTCOME.sub("", observation).strip()
+    """An observation without what it says about the outcome, which no model may read; a bare "Success!" goes, too."""
+    return observation if observation is None else _EXCLAIMED.sub("", _OUTCOME.sub("", observation)).strip()
 
 
 def parse_prompt(text: str) -> Transcript:

@@ -15,6 +15,7 @@ from tasks.hotpotqa.react_text import Transcript, without_outcome
 NO_STEP = "crashed before its first step"
 CRASHED = "crashed: the log says that an error ended it (an error of the harness, not a failure of the agent)"
 NO_OUTCOME = "no outcome: neither a reward nor an answer to compare with"
+NO_ANSWER = "no outcome: no reward, the agent gave no answer, and nothing says that a limit ended the episode"
 Measure = Literal["em", "f1"]
 _NAMES = {"em": "exact match", "f1": "F1"}
 
@@ -61,7 +62,7 @@ class AnswerLog:
         if not episode.turns:
             return self.builder.drop(NO_STEP)
         if reward is None:
-            return self.builder.drop(NO_OUTCOME)
+            return self.builder.drop(NO_OUTCOME if answer is None else NO_ANSWER)
         scores = {} if answer is None else self._scores(episode.answer, answer, reward)
         trajectory = Trajectory(
             id=f"{logger}/{episode.question}",

@@ -13,8 +13,10 @@ _LABEL = re.compile(r"^[ \t]*(Thought|ActionPath|Action|Observation)(?:[ \t]*(\d
 _COMMAND = re.compile(r"\s*([A-Za-z_]+)\s*\[(.*)\]", re.S)
 _QUESTION = re.compile(r"^[ \t]*Question[ \t]*:[ \t]*", re.M)
 _OUTCOME = re.compile(
-    r"Answer is (?P<word>CORRECT|INCORRECT)|(?:Episode finished, )?reward = (?P<number>True|False|[01](?:\.0+)?)\b"
+    r"Answer is (?P<word>CORRECT|INCORRECT)|"
+    r"(?:Episode finished, )?reward = (?P<number>True|False|[01](?:\.\d+)?)(?![\w%]|\.\d)"
 )
+_OBSERVED = re.compile(r"\s*Observation(?:[ \t]*\d+)?[ \t]*:", re.I)
 _REFLECTING = re.compile(r"You have attempted to answer following question before|^Reflections?:", re.M)
 
 
@@ -75,12 +77,14 @@ def finished(command: str | None) -> str | None:
     return rest[:-1] if verb == "finish" else None
 
 
-def outcome(observation: str | None) -> bool | None:
-    """Whether an observation says that the answer was right; None where it does not say."""
+def outcome(observation: str | None) -> float | None:
+    """The reward that an observation tells, 1 for a right answer and 0 for a wrong one; None where it tells none."""
     match = _OUTCOME.search(observation or "")
     if match is None:
         return None
-    return match["word"] == "CORRECT" if match["word"] else match["number"] == "True" or match["number"][0] == "1"
+    if match["word"]:
+        return float(match["word"] == "CORRECT")
+    return {"True": 1.0, "False": 0.0}.get(match["number"]) if match["number"][0] in "TF" else float(match["number"])
 
 
 def without_outcome(observation: str | None) -> str | None:
@@ -88,11 +92,19 @@ def without_outcome(observation: str | None) -> str | None:
     return observation if observation is None else _OUTCOME.sub("", observation).strip(" \n,")
 
 
-def after_examples(text: str) -> str:
-    """A prompt without its few-shot episodes: what follows the last marker, and of that the last question."""
-    text = text.rpartition(END_OF_EXAMPLES)[2]
-    starts = [match.start() for match in _QUESTION.finditer(text)]
-    return text[starts[-1] :] if starts else text
+def after_examples(text: str, question: str | None = None) -> str:
+    """A prompt without its few-shot episodes.
+
+    Args:
+        question: the one that is asked, where the log names it: the episode begins where it first stands. Else it
+            begins at the first question after the last marker of examples, or at the last one where there is no marker.
+    """
+    _, marker, rest = text.rpartition(END_OF_EXAMPLES)
+    starts = list(_QUESTION.finditer(rest))
+    named = [m.start() for m in starts if question and rest[m.end() :].lstrip().startswith(question.strip())]
+    if named:
+        return rest[named[0] :]
+    return rest[starts[0 if marker else -1].start() :] if starts else rest
 
 
 def split_questions(text: str) -> list[str]:
@@ -132,12 +144,18 @@ def parse_text(text: str) -> Transcript:
 def parse_messages(messages: Sequence[Message]) -> Transcript:
     """Parses one episode written as chat: assistant messages are turns, what follows them observations.
 
-    Few-shot episodes are cut: the episode begins at the last message of the user that asks a question, or at the first
-    where none has the word.
+    Few-shot episodes are cut: the episode begins where the last question is first asked (some prompts repeat it at
+    every turn), or at the first message of the user where none has the word. Observations ask nothing.
     """
     users = [i for i, m in enumerate(messages) if m.role == "user"]
-    asking = [i for i in users if _QUESTION.search(messages[i].content)]
+    asking = [i for i in users if _QUESTION.search(messages[i].content) and not _OBSERVED.match(messages[i].content)]
     start = (asking or users or [0])[-1 if asking else 0]
+    question = _asked(messages[start].content) if asking else ""
+    for i in reversed(asking):
+        other = _asked(messages[i].content)
+        if not (question.startswith(other) or other.startswith(question)):
+            break
+        start, question = i, min(question, other, key=len)  # what follows a repeated one can stand on its line
     opening = after_examples(messages[start].content) if messages else ""
     written: list[list[str]] = []
     observations: list[list[str]] = []
@@ -151,7 +169,7 @@ def parse_messages(messages: Sequence[Message]) -> Transcript:
                 observations.append([])
             written[-1].append(message.content)
         elif written:
-            observations[-1].append(_LABEL.sub("", message.content, count=1).strip())
+            observations[-1].append(_LABEL.sub("", _without_question(message.content, question), count=1).strip())
         else:
             opening += f"\n{message.content}"
     turns = tuple(
@@ -160,6 +178,17 @@ def parse_messages(messages: Sequence[Message]) -> Transcript:
     )
     cut = bool(turns) and turns[-1].observation is None and finished(turns[-1].command) is None
     return Transcript(_question(opening), _opening(opening), turns, cut)
+
+
+def _asked(content: str) -> str:
+    """The line of the last question of a message."""
+    return _QUESTION.split(content)[-1].partition("\n")[0].strip()
+
+
+def _without_question(content: str, question: str) -> str:
+    """A message without a repeated question and what stands before it."""
+    repeated = question and _QUESTION.search(content) and not _OBSERVED.match(content)
+    return content.partition(question)[2] or content if repeated else content
 
 
 def _labels(text: str) -> list[re.Match[str]]:

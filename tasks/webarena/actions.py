@@ -1,4 +1,8 @@
-"""WebArena's actions over element ids (`click [12]`), as its own parser reads them; the elements of its page text."""
+"""WebArena's actions over element ids (`click [12]`), as its own parser reads them; the elements of its page text.
+
+Two texts are read otherwise than there. A verb without brackets must stand alone: `stop now` and `go_back please` are
+no actions here. And an answer may have several lines. Nothing that was logged depends on either.
+"""
 
 from __future__ import annotations
 

@@ -71,13 +71,25 @@ class WebTask(BaseModel):
         unknown = [kind for kind in self.eval.eval_types if kind not in EVALUATORS]
         if unknown:
             return f"asks for the evaluator {unknown[0]!r}; there are {', '.join(EVALUATORS)}"
-        if "string_match" in self.eval.eval_types:
-            kinds = [kind for kind in self.eval.reference_answers or {} if kind not in STRING_MATCHES]
-            if kinds:
-                return f"scores answers by {kinds[0]}, which needs a language model"
-        if "url_match" in self.eval.eval_types and self.eval.url_note != "GOLD in PRED":
+        scores = {"string_match": self._answers, "url_match": self._address, "program_html": self._pages}
+        return next((reason for kind in self.eval.eval_types if (reason := scores[kind]())), None)
+
+    def _answers(self) -> str | None:
+        references = self.eval.reference_answers or {}
+        kinds = [kind for kind in references if kind not in STRING_MATCHES]
+        if kinds:
+            return f"scores answers by {kinds[0]}, which needs a language model"
+        return _empty(references, "reference_answers")
+
+    def _address(self) -> str | None:
+        if self.eval.url_note != "GOLD in PRED":
             return f"matches addresses by the unknown rule {self.eval.url_note!r}"
-        checks = self.eval.program_html or [] if "program_html" in self.eval.eval_types else []
+        return None if self.eval.reference_url else "matches addresses, but has no reference_url: every page would pass"
+
+    def _pages(self) -> str | None:
+        checks = self.eval.program_html or []
+        if not checks:
+            return "scores pages, but program_html has no check: every page would pass"
         return next((reason for reason in map(_unsupported, checks) if reason), None)
 
 
@@ -88,7 +100,19 @@ def _unsupported(check: HtmlCheck) -> str | None:
     if check.locator.strip() and parsed(check.locator) is None:
         return f"scores by the locator {check.locator!r}, which is not supported"
     kinds = [kind for kind in check.required_contents if kind not in STRING_MATCHES]
-    return f"scores pages by {kinds[0]}, which is not supported" if kinds else None
+    if kinds:
+        return f"scores pages by {kinds[0]}, which is not supported"
+    return _empty(check.required_contents, "required_contents")
+
+
+def _empty(references: Mapping[str, Any], name: str) -> str | None:
+    """Why references ask for nothing, or not for what they seem to."""
+    if not references:
+        return f"has no {name}: every answer would pass"
+    wanted = references.get("must_include")
+    if "must_include" in references and not (isinstance(wanted, list) and wanted):
+        return f"has must_include {wanted!r} in {name}: it must be a list that is not empty"
+    return None
 
 
 def resolved(url: str) -> str:

@@ -2,7 +2,8 @@
 
 Values measured here are not comparable with published ones: the sites are small and ours. Element ids differ in every
 episode, as they do there, so the same decision is another text each time. The score comes once, at `stop`, or where the
-harness stops an agent that repeats itself or does not write actions (WebArena's own rule).
+harness stops an agent that repeats itself or does not write actions, as WebArena's does. That one scores at its step
+limit, too; here an episode that reaches it has reward 0 (of the logged ones, none would have passed).
 """
 
 from __future__ import annotations

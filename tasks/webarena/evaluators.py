@@ -17,7 +17,7 @@ from tasks.webarena.configs import HtmlCheck, WebTask, resolved
 from tasks.webarena.selectors import parsed, read
 from tasks.webarena.site import Site
 
-_WORDS = re.compile(r"\w+|[^\w\s]")
+_WORDS = re.compile(r"\d+(?:[.,]\d+)*|\w+|[^\w\s]")
 _OR = " |OR| "
 
 

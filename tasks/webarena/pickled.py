@@ -108,10 +108,13 @@ def number(value: Any) -> Any:
     if not (isinstance(value, Record) and value.name.name == "scalar" and value.name.module.startswith("numpy.")):
         return value
     kind, content = (*value.arguments, None, None)[:2]
-    code = _NUMBERS.get(kind.arguments[0]) if isinstance(kind, Record) and kind.arguments else None
+    name = kind.arguments[0] if isinstance(kind, Record) and kind.arguments else None
+    code = _NUMBERS.get(name) if isinstance(name, str) else None
     if code is None or not isinstance(content, bytes):
         raise ValueError("a numpy scalar that is not a number")
     order = ">" if isinstance(kind.state, tuple) and kind.state[1:2] == (">",) else "<"
+    if len(content) != struct.calcsize(order + code):
+        raise ValueError(f"a numpy scalar of type {name} in {len(content)} bytes")
     return struct.unpack(order + code, content)[0]
 
 

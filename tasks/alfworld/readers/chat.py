@@ -18,7 +18,7 @@ from bench.formats.log import Import
 from bench.formats.loggers import loggers_by_file
 from tasks.alfworld.logged import CRASHED, GAME, EpisodeLog, instance_of
 from tasks.alfworld.readers import knowagent
-from tasks.alfworld.transcripts import ROOM, Transcript, parse_messages, says_success
+from tasks.alfworld.transcripts import ROOM, Transcript, outcome, parse_messages
 
 NO_TASK = "another environment's, or damaged: no message states a task of ALFWorld"
 _CHAT = (b'"messages"', b'"conversations"', b'"role"')
@@ -121,5 +121,5 @@ def _outcome(known: Mapping[str, Any], episode: Transcript, where: str) -> tuple
             if not isinstance(value, (bool, int, float)) or not 0 <= value <= 1:
                 raise DataError(f"{where}: {key} {value!r} is not a number between 0 and 1.")
             return float(value), key
-    said = says_success(episode.turns[-1].observation) if episode.turns else None
-    return (None, None) if said is None else (float(said), "observation")
+    said = outcome(episode.turns[-1].observation) if episode.turns else None
+    return (None, None) if said is None or said > 1 else (said, "observation")

@@ -45,7 +45,7 @@ def read(path: Path) -> Import:
             if row.error:
                 log.builder.drop(CRASHED)
                 continue
-            episode = parse_text(after_examples(row.prompt))
+            episode = parse_text(after_examples(row.prompt, row.question))
             metadata = {"success": row.correct, "halted": row.halted}
             log.add(episode, logger, row.reward, row.answer, row.halted, metadata)
     return log.log()

@@ -1,8 +1,9 @@
 """Chat JSON or JSONL (messages, conversations) with ReAct actions, or plain ReAct transcripts (Question, Thought, ...).
 
 The outcome is looked for in the record (reward, f1, em, score, correct, success), then in what the last observation
-says, then computed as F1 from a recorded answer (answer, gt_answer, gt, gold, label, correct_answer). Without any of
-these an episode has none and is left out.
+says, then computed as F1 from a recorded right answer (gt_answer, gt, gold, label, correct_answer, and answer where
+none of these is there: ReAct's own records hold the agent's under that name), 0 for an episode that a limit ended
+before it gave one. Without any of these an episode has none and is left out.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _PLAIN = re.compile(rb"^[ \t]*Question *:", re.M)
 _OTHERS = (b'"agent_action_count"', b"BEGIN TRIAL ")
 """What marks logs of MINT and Reflexion, which have readers of their own."""
 _REWARDS = ("reward", "f1", "em", "score", "correct", "success")
-_ANSWERS = ("answer", "gt_answer", "gt", "gold", "label", "correct_answer")
+_ANSWERS = ("gt_answer", "gt", "gold", "label", "correct_answer", "answer")
 _TEXTS = ("trajectory", "traj", "transcript", "prompt")
 _ANSWER_LINE = re.compile(r"^Correct answer:[ \t]*(.+)$", re.M)
 
@@ -67,9 +68,9 @@ def read(path: Path) -> Import:
                 log.builder.drop(CRASHED)
                 continue
             answer = next((record[key] for key in _ANSWERS if isinstance(record.get(key), str)), None)
-            reward, source = _outcome(record, episode, answer, where)
-            named = (record[key] for key in ("model", "agent", "policy") if isinstance(record.get(key), str))
             halted = any(record.get(key) is True for key in ("halted", "truncated"))
+            reward, source = _outcome(record, episode, answer, halted, where)
+            named = (record[key] for key in ("model", "agent", "policy") if isinstance(record.get(key), str))
             log.add(episode, next(named, logger), reward, answer, halted, {"outcome": source})
     return log.log()
 
@@ -80,7 +81,7 @@ def _episodes(member: Member) -> Iterator[tuple[str, Mapping[str, Any], Transcri
         text = decoded(member)
         for episode in split_questions(text):
             answers = _ANSWER_LINE.findall(episode)
-            record = {"answer": answers[-1].strip()} if answers else {}
+            record = {"correct_answer": answers[-1].strip()} if answers else {}
             yield member.name, record, parse_text(_ANSWER_LINE.sub("", episode))
         return
     for where, value in documents(member):
@@ -110,7 +111,7 @@ def _parsed(record: Any, where: str) -> tuple[Mapping[str, Any], Transcript]:
 
 
 def _outcome(
-    record: Mapping[str, Any], episode: Transcript, answer: str | None, where: str
+    record: Mapping[str, Any], episode: Transcript, answer: str | None, halted: bool, where: str
 ) -> tuple[float | None, str | None]:
     """The reward and where it was found; None where it is nowhere."""
     for key in _REWARDS:
@@ -118,7 +119,9 @@ def _outcome(
             return number(record[key], key, where), key
     said = outcome(episode.turns[-1].observation) if episode.turns else None
     if said is not None:
-        return float(said), "observation"
+        return said, "observation"
     if answer is not None and episode.answer is not None:
         return f1(episode.answer, answer), "computed f1"
+    if answer is not None and halted:
+        return 0.0, "computed f1, no answer"
     return None, None

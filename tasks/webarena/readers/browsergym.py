@@ -8,7 +8,6 @@ the folder's name says agent and task.
 from __future__ import annotations
 
 import re
-import zlib
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -18,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from bench.data import Step, Trajectory
 from bench.errors import DataError
 from bench.formats.building import LogBuilder
-from bench.formats.files import MAX_BYTES, Member, heads, members
+from bench.formats.files import Member, heads, members
 from bench.formats.json_text import checked, documents
 from bench.formats.log import Extras, Import
 from tasks.webarena.canonical import canonical_browsergym, thought_of
@@ -27,7 +26,7 @@ from tasks.webarena.outcomes import Outcomes
 from tasks.webarena.pickled import Record, number, unpickled
 
 _STEP = re.compile(r"^steps?(?:_info)?_(\d+)\.(?:pkl|json)(?:\.gz)?$")
-_FOLDER = re.compile(r"^(?:\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_)?(?P<agent>.+?)_on_(?P<task>.+?)(?:_\d+)?$")
+_FOLDER = re.compile(r"^(?:\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_)?(?P<agent>.+?)_on_(?P<task>.+?)(?:_(?P<seed>\d+))?$")
 _SUMMARY = "summary_info.json"
 _SEEN = ("axtree_txt", "pruned_html", "dom_txt")
 _NOTES = (
@@ -69,7 +68,7 @@ class _Record(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     obs: Annotated[_Seen | None, BeforeValidator(_plain)] = None
-    reward: Annotated[float, BeforeValidator(_plain)] = 0.0
+    reward: Annotated[float | None, BeforeValidator(_plain)] = None
     terminated: Annotated[bool | None, BeforeValidator(_plain)] = None
     truncated: Annotated[bool | None, BeforeValidator(_plain)] = None
     action: Annotated[str | None, BeforeValidator(_plain)] = None
@@ -107,7 +106,7 @@ def sniff(path: Path) -> bool:
 
 def _is_step(name: str, head: bytes) -> bool:
     known = _STEP.match(place(name).name) is not None
-    return known and (head[:1] == b"\x80" or head[:2] == b"\x1f\x8b" or (head[:1] == b"{" and b'"obs"' in head))
+    return known and (head[:1] == b"\x80" or (head[:1] == b"{" and b'"obs"' in head))
 
 
 def _is_summary(name: str, head: bytes) -> bool:
@@ -139,29 +138,15 @@ def read(path: Path) -> Import:
     return builder.log()
 
 
-def _inflated(member: Member) -> bytes:
-    """The content of a file that is compressed inside an archive; on their own, such files come decompressed."""
-    if member.content[:2] != b"\x1f\x8b":
-        return member.content
-    stream = zlib.decompressobj(31)
-    try:
-        content = stream.decompress(member.content, MAX_BYTES)
-    except zlib.error as error:
-        raise DataError(f"{member.name}: cut off or damaged ({error}). Nothing was taken from it.") from error
-    if not stream.eof:
-        raise DataError(f"{member.name}: cut off, or larger than {MAX_BYTES >> 20} MiB. Nothing was taken from it.")
-    return content
-
-
 def _goal(member: Member) -> str:
-    goal = _texts(unpickled(_inflated(member), member.name))
+    goal = _texts(unpickled(member.content, member.name))
     if not isinstance(goal, str):
         raise DataError(f"{member.name}: holds a {type(goal).__name__}, not the text of a goal.")
     return goal
 
 
 def _record(member: Member) -> _Record:
-    content = _inflated(member)
+    content = member.content
     if content[:1] != b"\x80":
         where, value = next(documents(Member(member.name, content)))
         return checked(_Record, value, where)
@@ -182,11 +167,13 @@ def _add(builder: LogBuilder, folder: PurePosixPath, experiment: _Experiment, ou
     records = [steps[k] for k in range(len(steps))]
     if not (records[-1].terminated or records[-1].truncated):
         return builder.drop(NO_OUTCOME if summary is None else CRASHED)
+    if any(record.reward is None for record in records[1:]):
+        return builder.drop(NO_OUTCOME)
     _check(folder, records, summary)
-    task, agent = _names(folder)
+    task, agent, run = _names(folder)
     texts = [_text(folder, k, record) for k, record in enumerate(records[:-1])]
     trajectory = Trajectory(
-        id=f"{agent}/{task}",
+        id="/".join(filter(None, (agent, task, run))),
         instance=task,
         goal=experiment.goal or (records[0].obs.goal or records[0].obs.goal_object or "" if records[0].obs else ""),
         steps=tuple(Step(texts[k], r.action or "", records[k + 1].reward) for k, r in enumerate(records[:-1])),
@@ -227,11 +214,11 @@ def _thought(record: _Record) -> str | None:
     return noted if isinstance(noted, str) else thought_of(record.action or "")
 
 
-def _names(folder: PurePosixPath) -> tuple[str, str]:
-    """Task and agent of an experiment: `<date>_<agent>_on_<task>_<seed>`, or `<agent>/<task>`."""
+def _names(folder: PurePosixPath) -> tuple[str, str, str]:
+    """Task, agent and seed of an experiment: `<date>_<agent>_on_<task>_<seed>`, or `<agent>/<task>` without a seed."""
     named = _FOLDER.match(folder.name)
     task = named["task"] if named else folder.name
     above = _FOLDER.match(folder.parent.name)
     agent = named["agent"] if named else above["agent"] if above else folder.parent.name
     key = task_key(task)
-    return f"webarena.{key}" if key.isdigit() else task, agent or "unknown"
+    return f"webarena.{key}" if key.isdigit() else task, agent or "unknown", named["seed"] or "" if named else ""

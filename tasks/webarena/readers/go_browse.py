@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import BaseModel, ConfigDict, Field
 
 from bench.data import Step, Trajectory
+from bench.errors import DataError
 from bench.formats.building import LogBuilder
 from bench.formats.files import heads, members
 from bench.formats.json_text import checked, documents
@@ -71,7 +72,10 @@ def read(path: Path) -> Import:
             continue
         for where, value in documents(member):
             row = checked(_Row, value, where)
-            rows[place(member.name).parent, row.step_idx] = row
+            key = place(member.name).parent, row.step_idx
+            if key in rows:
+                raise DataError(f"{where}: another record of this folder has step_idx {row.step_idx}, too.")
+            rows[key] = row
     for (folder, _), row in rows.items():
         if row.step_number == 0:
             _add(builder, folder, row, rows)
