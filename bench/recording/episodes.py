@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -38,7 +40,11 @@ class Chunk:
 
 
 def chunks(recipe: Recipe, work: Path, out: Path) -> Iterator[Chunk]:
-    """All batches of the recording. Log and truth of a policy use independent seeds."""
+    """All batches of the recording. Log and truth of a policy use independent seeds.
+
+    A batch that is on disk is not played again: its name says who plays what. What an agent explores is not in it, so
+    that a change of `Recipe.explore` needs a new `environment_version`.
+    """
     roster = Roster(recipe, out)
     wanted = [(name, log, recipe.repeats(log)) for log, names in recipe.logs.items() for name in names]
     wanted += [(card.name, "truth", recipe.truth_episodes) for card in recipe.targets]
@@ -48,7 +54,8 @@ def chunks(recipe: Recipe, work: Path, out: Path) -> Iterator[Chunk]:
         jobs = [_job(recipe.task, purpose, policy, i, k) for k in range(repeats) for i in recipe.instances]
         for start in range(0, len(jobs), BATCH):
             batch = tuple(jobs[start : start + BATCH])
-            yield Chunk(policy, purpose, folder / f"{start:05d}-{len(batch):02d}.jsonl", batch)
+            what = hashlib.sha256(json.dumps([[job.id, job.seed] for job in batch]).encode()).hexdigest()[:8]
+            yield Chunk(policy, purpose, folder / f"{start:05d}-{len(batch):02d}-{what}.jsonl", batch)
 
 
 def _job(task: str, purpose: str, policy: str, instance: str, repeat: int) -> EpisodeJob:

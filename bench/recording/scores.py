@@ -101,7 +101,8 @@ def _cached(recipe: Recipe, kind: str, log: str, names: list[str], work: Path, o
     """Where the result of a job is kept; the name changes with the log and the policies."""
     roster = Roster(recipe, out)
     identity = "-".join([file_hash(out / "logs" / f"{log}.parquet")[:8], *(roster.identity(name) for name in names)])
-    return work / kind / f"{log}-{names[0]}-{identity}"
+    drawn = f"-{recipe.next_actions}" if kind == "next_actions" else ""
+    return work / kind / f"{log}-{names[0]}-{identity}{drawn}"
 
 
 def _run(
