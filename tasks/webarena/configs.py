@@ -122,14 +122,14 @@ def resolved(url: str) -> str:
     return url
 
 
-def read_configs(path: Path) -> list[WebTask]:
+def read_configs(path: Path | str) -> list[WebTask]:
     """Reads a JSON file that is a config or a list of them, or a folder of such files.
 
     Raises:
         DataError: naming file and line.
     """
     tasks: dict[str, WebTask] = {}
-    for member in members(path):
+    for member in members(Path(path)):
         for where, value in documents(member):
             for number, raw in enumerate(value if isinstance(value, list) else [value]):
                 task = checked(WebTask, raw, f"{where}, config {number}")
