@@ -35,6 +35,8 @@ ASKED = 20
 """Episodes along which the agent is asked what it would do."""
 STRANGE = 0.2
 """Share of known actions below which a warning is printed."""
+CONFOUNDED = 0.1
+"""Difference between a logger's share in an instance and its share in the log above which a note is printed."""
 FEW = 10.0
 """Effective episodes below which an estimate by weighting rests on next to nothing."""
 
@@ -152,6 +154,28 @@ def logged_share(policy: Policy, data: LoggedDataset) -> float | str | None:
     return float(np.mean(taken)) if taken else None
 
 
+def unbalanced(data: LoggedDataset) -> list[str]:
+    """What a log over a fixed list of instances lacks that some estimators count on."""
+    if not data.fixed_instances:
+        return []
+    columns = data.columns
+    visits = np.zeros((len(columns.instances), len(data.loggers)))
+    np.add.at(visits, (columns.instance, columns.logger), 1)
+    notes = []
+    if len(set(visits.sum(axis=1).tolist())) > 1:
+        notes.append(
+            "the log visits its task instances unequally often. World models start equally often in each; estimators "
+            "that average logged episodes weigh them as the log does. These are two different values."
+        )
+    shares = visits / visits.sum(axis=1, keepdims=True)
+    if np.abs(shares - visits.sum(axis=0) / visits.sum()).max() > CONFOUNDED:
+        notes.append(
+            "which agent wrote an episode depends on its task instance. Estimators with balanced=true take the loggers "
+            "for one mixture over all instances, and are biased by that; balanced=false is not."
+        )
+    return notes
+
+
 def as_table(records: Sequence[Record], data: LoggedDataset, shared: float | str | None = None) -> str:
     """The estimates, the log's own mean first, and what limits them.
 
@@ -167,11 +191,7 @@ def as_table(records: Sequence[Record], data: LoggedDataset, shared: float | str
         rows.append([f"`{record.spec}`", record.family, shown, _interval(record), effective, _remark(record)])
     header = ["estimator", "family", "estimate", "95 % interval", "effective episodes", "remark"]
     head = f"{len(data)} episodes of {', '.join(data.loggers)}; their own mean return is {returns.mean():.4g}."
-    if len(set(np.bincount(data.columns.instance).tolist())) > 1 and data.fixed_instances:
-        head += (
-            "\nNOTE: the log visits its task instances unequally often. World models start equally often in each; "
-            "estimators that average logged episodes weigh them as the log does. These are two different values."
-        )
+    head += "".join(f"\nNOTE: {note}" for note in unbalanced(data))
     if isinstance(shared, str):
         head += f"\nWARNING: your agent does not say what it would do at logged steps ({shared})."
     elif shared is not None:

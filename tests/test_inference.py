@@ -106,6 +106,41 @@ def test_cells_of_an_older_version_or_another_recording_are_set_aside_and_announ
     assert len(notes) == 2 and "older version" in notes[1] and "another recording" in notes[0]
 
 
+def at(date: str) -> Provenance:
+    rest = {"commit": None, "dirty": None, "command": "", "python": "", "platform": "", "packages": {}, "source": ""}
+    return Provenance(started=date, **rest)
+
+
+def test_a_row_is_of_one_version_and_one_set_of_parameters():
+    records = [
+        make_record("a", version=1, provenance=at("2026-01-01")),
+        make_record("b", version=1, provenance=at("2026-01-01")),
+        make_record("b", version=2, provenance=at("2026-02-01"), value=0.7),
+        make_record("a", spec="x", params={"k": 1}, provenance=at("2026-01-01")),
+        make_record("b", spec="x", params={"k": 2}, provenance=at("2026-02-01"), value=0.7),
+        make_record("a", log="m", version=1, provenance=at("2026-01-01")),
+        *(make_record(policy, spec="z", provenance=at("2026-01-01")) for policy in "ab"),
+    ]
+    (board, other), notes = boards(records, replicates_of)
+    for spec in ("fqe", "x"):
+        assert board.rows[spec].status.tolist() == [["missing", "done"]]
+    assert other.rows["fqe"].status.tolist() == [["done"]]
+    assert any("t/l, fqe: 2 cells of an older version" in note for note in notes)
+    assert any("fqe: an older version or other defaults than elsewhere on t/m" in note for note in notes)
+
+
+def test_seeds_are_redrawn_among_those_there_are():
+    """One seed of three: every draw is one of its replicates, none is filled in."""
+    value = np.full((3, P), np.nan)
+    value[0] = TRUTH + 0.1
+    one = make_row("one", value, sampling=np.zeros((3, P), dtype=bool))
+    alone = make_row("one", value[:1], sampling=np.zeros((1, P), dtype=bool))
+    board, single = make_board([one]), make_board([alone])
+    found = measure(board, one, draw(board, 400))["mae"]
+    assert len(np.unique(found.draws)) == 400
+    assert found.draws.std() == pytest.approx(measure(single, alone, draw(single, 400))["mae"].draws.std(), rel=0.15)
+
+
 def test_a_policy_without_a_truth_is_not_scored_and_that_is_said():
     (board,), notes = boards([make_record("a"), make_record("b", truth=None, truth_stderr=None)], replicates_of)
     assert board.policies == ("a",) and "b cannot be scored" in notes[0]
@@ -213,6 +248,9 @@ def test_estimators_are_compared_on_the_cells_that_both_have():
     (found,) = [c for c in compare(board, table, draws) if c.against == "baseline" and c.metric == "mae"]
     assert (found.n_cells, found.n_expected) == (6, P)
     assert found.difference == pytest.approx(0.02)  # and not .02 against the 4.5 of the whole row
+    cells = ~np.isnan(half)[None]
+    a, b = (measure(board, row.restricted(cells), draws)["mae"] for row in (good_where_it_dares, reference))
+    assert found.p_value == difference_test(found.difference, a.centered - b.centered, -1, 6)[3]  # 6 policies, not 12
 
 
 def test_two_estimators_that_never_differ_are_not_told_apart():

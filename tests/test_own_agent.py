@@ -18,7 +18,7 @@ from bench.agents.chat import ChatFormat, ChatTranscript, chat_policy
 from bench.canonical import write_jsonl
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.errors import BenchError, UnsupportedError
-from bench.own_agent import Agent, as_table, check_agent, judge_agent, logged_share
+from bench.own_agent import Agent, as_table, check_agent, judge_agent, logged_share, unbalanced
 from bench.policy import Context, log_prob, opened
 
 ROOT = Path(__file__).parents[1]
@@ -238,8 +238,31 @@ def test_an_agent_without_probabilities_is_judged_by_those_who_need_none(log):
 
     records = judge_agent(Mute(), log, "log", ["importance_sampling[]", "behavior_average[]"])
     assert {r.spec: r.status for r in records} == {"importance_sampling": "unsupported", "behavior_average": "done"}
+    Mute.next_actions, known = Mute.start, Mute.next_actions
+    assert "does not say what it would do" in as_table(records, log, logged_share(Mute(), log))
+    Mute.next_actions = known
     text = as_table(records, log, logged_share(Mute(), log))
     assert "0% occur anywhere in the log" in text and "WARNING" in text and "the API tells no probabilities" in text
+
+
+def test_logs_that_favor_instances_or_confound_them_with_loggers_are_named():
+    def log(*plan):
+        episodes = [
+            Trajectory(f"{i}", where, "g", (Step("o", "a", 1.0, behavior_logp=0.0),), None, True, False, who)
+            for i, (where, who) in enumerate(plan)
+        ]
+        return LoggedDataset("t", ("x", "y"), 1.0, 1, tuple(episodes), fixed_instances=True)
+
+    assert unbalanced(log(("1", "x"), ("1", "y"), ("2", "x"), ("2", "y"))) == []
+    (note,) = unbalanced(log(*[("1", "x"), ("1", "y")] * 2, ("2", "x"), ("2", "y")))
+    assert "unequally often" in note
+    (note,) = unbalanced(log(("1", "x"), ("1", "x"), ("2", "y"), ("2", "y")))
+    assert "balanced=true" in note
+
+
+def test_a_temperature_that_cannot_be_is_refused_before_the_model_is_loaded():
+    with pytest.raises(BenchError, match="--temperature 0"):
+        Agent("no-such-model", temperature=0.0).load()
 
 
 @pytest.mark.parametrize(

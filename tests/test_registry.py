@@ -107,6 +107,8 @@ def test_values_have_the_type_of_their_field(sampler):
         ("sampler[flag=yes]", "'yes' is not a bool"),
         ("sampler[count=1.5]", "'1.5' is not a int"),
         ("sampler[cap=much]", "'much' is not a float"),
+        ("sampler[cap=inf]", "must be finite"),
+        ("sampler[cap=nan]", "must be finite"),
         ("sampler[mode=fsat]", "Did you mean 'fast'"),
         ("sampler[cuont=1]", "Did you mean 'count'"),
     ],
