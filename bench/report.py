@@ -28,7 +28,9 @@ LEGEND = (
     f"{PARTIAL} cells are missing or declined: the numbers of such a row are over fewer cells and do not compare with "
     "those of full rows. "
     f"{DASH} {CONSTANT} all estimates are equal, so the order is undefined; it enters averages as 0. "
-    "Intervals in brackets are 95 % bootstrap intervals over log episodes, policies and true values jointly. "
+    "Intervals in brackets are 95 % bootstrap intervals over log episodes, policies and true values jointly; for "
+    "estimators that simulate, over simulated episodes and the seeds they have: with one seed, nothing in them speaks "
+    "of another log or another training. "
     "*perfect estimator*: what the true values themselves would score, given that they were measured with noise."
 )
 
