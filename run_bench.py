@@ -219,12 +219,18 @@ class Report:
 class Status(_Grid):
     """Say what of a grid is done, missing, failed, unsupported, stale or unreadable."""
 
+    drop_replaced: FlagCreatePairsOff[bool] = False
+    """Delete superseded cells of this grid whose question has been answered anew."""
+
     def main(self) -> int:
         from bench.plan import plan
-        from bench.status import status_text
+        from bench.status import replaced, status_text
         from bench.store import Store
 
-        print(status_text(plan(self.selection()), Store(self.results)))
+        jobs, store = plan(self.selection()), Store(self.results)
+        if self.drop_replaced:
+            print(f"deleted {store.forget(replaced(list(store.records()), jobs))} replaced cells\n")
+        print(status_text(jobs, store))
         return 0
 
 

@@ -1,4 +1,5 @@
-"""What is done, missing, failed, unsupported, stale or unreadable in a results folder; reads, never writes."""
+"""What is done, missing, failed, unsupported, stale, superseded or unreadable in a results folder; reads, never
+writes."""
 
 from __future__ import annotations
 
@@ -59,10 +60,22 @@ def stale(records: Iterable[Record]) -> list[str]:
 
 def superseded(records: Iterable[Record], jobs: Sequence[Job]) -> list[str]:
     """Stored cells that answer the question of a planned one from an older version of the estimator or the data."""
-    planned = {cell.key: _question(job.spec, cell) for job in jobs for cell in job.cells}
-    asked = set(planned.values())
-    old = [r.cell for r in records if r.cell.key not in planned and _question(r.spec, r.cell) in asked]
-    return _counted(f"{c.task} {c.log} {c.estimator} version {c.version}, data {c.data}" for c in old)
+    old = _superseded(records, jobs)
+    return _counted(f"{c.task} {c.log} {c.estimator} version {c.version}, data {c.data}" for c, _ in old)
+
+
+def replaced(records: Sequence[Record], jobs: Sequence[Job]) -> list[Cell]:
+    """Superseded cells whose question has been answered anew: nothing is lost with them."""
+    stored = {record.cell.key for record in records}
+    return [cell for cell, key in _superseded(records, jobs) if key in stored]
+
+
+def _superseded(records: Iterable[Record], jobs: Sequence[Job]) -> list[tuple[Cell, str]]:
+    """Superseded cells, each with the key of the planned one."""
+    planned = {_question(job.spec, cell): cell.key for job in jobs for cell in job.cells}
+    keys = set(planned.values())
+    asked = [(r.cell, planned.get(_question(r.spec, r.cell))) for r in records if r.cell.key not in keys]
+    return [(cell, key) for cell, key in asked if key is not None]
 
 
 def declined(records: Iterable[Record]) -> list[str]:

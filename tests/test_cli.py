@@ -246,7 +246,12 @@ def test_status_tells_stale_and_superseded_cells_apart_and_writes_nothing(move_i
     house.write_estimator("flat", constant().replace("factor: float", "version = 2\n    factor: float"))
     out = bench(*arguments)[1]
     assert "coins pooled flat version 1, data coins-pooled (4 cells)" in out and "stale" not in out
+    assert "deleted 0 replaced cells" in bench(*arguments, "--drop-replaced")[1]  # nothing has taken their place yet
     assert contents(house.results) == before
+    bench("run", *SMALL)
+    out = bench(*arguments, "--drop-replaced")[1]
+    assert "deleted 4 replaced cells" in out and "superseded" not in out
+    assert "4 stored, 0 to compute" in bench("run", *SMALL)[1]
 
 
 def test_report_collect_and_import_hand_over_what_they_were_given(move_in, bench, monkeypatch):
