@@ -25,7 +25,7 @@ class Row:
         value, low, high: (S, P) estimate and interval.
         sampling: (S, P) bool, the interval describes the error of the estimate (not the simulation alone).
         replicates: (S, P, B) bootstrap values; column b belongs to the same resampled episodes in every row.
-        fit_seconds, estimate_seconds, memory_mb, ess: (S, P).
+        fit_seconds, estimate_seconds, memory_mb, ess: (S, P); the first with trainings that were done earlier.
         notes, reasons: what the estimators announced and why cells have no value, with counts.
     """
 
@@ -284,7 +284,7 @@ def _row(
         high=numbers(lambda r: r.ci_high),
         sampling=sampling,
         replicates=resampled,
-        fit_seconds=numbers(lambda r: r.fit_seconds),
+        fit_seconds=numbers(lambda r: r.training_seconds),
         estimate_seconds=numbers(lambda r: r.estimate_seconds),
         memory_mb=numbers(lambda r: r.peak_memory_mb),
         ess=numbers(lambda r: r.diagnostics.get("ess")),

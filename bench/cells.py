@@ -81,6 +81,14 @@ class Record(BaseModel):
     reason: str = ""
     """Why unsupported, or the traceback of a failure."""
     fit_seconds: float | None = None
+    """Of this run: next to nothing where a trained model was read from a file."""
     estimate_seconds: float | None = None
     peak_memory_mb: float | None = None
     provenance: Provenance | None = None
+
+    @property
+    def training_seconds(self) -> float | None:
+        """What fitting costs from nothing: `fit_seconds`, or what the trainings behind the estimate took when they were
+        made (diagnostics that end in `_seconds`) where that is more."""
+        made = sum(value or 0.0 for name, value in self.diagnostics.items() if name.endswith("_seconds"))
+        return max(self.fit_seconds or 0.0, made) if made else self.fit_seconds

@@ -46,7 +46,7 @@ def collect_timings(records: Iterable[Record]) -> Timings:
     timings: Timings = defaultdict(list)
     for (task, spec, n), group in sorted(groups.items()):
         done = [record for record in group if record.status == "done"]
-        fit = [record.fit_seconds for record in done if record.fit_seconds is not None]
+        fit = [seconds for record in done if (seconds := record.training_seconds) is not None]
         estimate = [record.estimate_seconds for record in done if record.estimate_seconds is not None]
         memory = [record.peak_memory_mb for record in done if record.peak_memory_mb is not None]
         timings[task, spec].append(

@@ -27,8 +27,8 @@ class DiffusionWorldModel(LearnedWorldEstimator):
 
     Ours, beyond the adwm paper: what is left of its method where guidance and soft tokens do harm. omega = 1, eta = 0,
     the agent reads text. One training says little on a log that shares few actions with the policy: `fits` of them play
-    an equal share of the episodes each, and `between_fits_sd` tells how far they disagree, the noise of the few episodes of
-    each included.
+    an equal share of the episodes each, and `between_fits_sd` tells how far they disagree, the noise of so few episodes
+    included.
     """
 
     fits: int = 3

@@ -68,7 +68,8 @@ def study_text(page: Path, results: Path, name: str, key: str = "table", figure:
     """
     answer = kept_answer(results, name)
     if answer is None:
-        return f"Not run yet: `python -m studies.{STUDIES[name]}` makes this."
+        first = "`python -m studies.ablation run`, then " if STUDIES[name].startswith("ablation") else ""
+        return f"Not run yet: {first}`python -m studies.{STUDIES[name]}` makes this."
     if not isinstance(answer.get(key), str):
         raise BenchError(f"the answer of {name} holds no {key!r}. Run `python -m studies.{STUDIES[name]}` again.")
     drawn = sorted(figure_folder(results).glob("*.svg"))

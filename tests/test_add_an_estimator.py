@@ -15,12 +15,12 @@ PAGE = (ROOT / "docs" / "add-an-estimator.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    (python .*?)(?:  +#.*)?$", PAGE, re.M)
 (SOURCE,) = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 (NAME,) = re.findall(r"estimators/(\w+)\.py", PAGE)
-PEERS = ("_weights", "importance_sampling")
+PEERS = ("_weights", "importance_sampling", "behavior_average")
 
 
 @pytest.fixture
 def house(make_house) -> House:
-    """A copy of the repository with the example, two of its neighbors, and the task that the page names."""
+    """A copy of the repository with the example, three of its neighbors, and the task that the page names."""
     house = make_house({NAME: SOURCE})
     for path in (*(f"estimators/{peer}.py" for peer in PEERS), "tasks/toy_chain", "pyproject.toml"):
         (house.root / path).symlink_to(ROOT / path)
@@ -47,7 +47,7 @@ def command_with(word: str) -> str:
 def test_the_example_is_listed_with_its_parameters(house):
     listed = house.cli(*front_door(command_with("list"))).stdout
     (block,) = [block for block in listed.split("\n\n") if block.startswith(f"{NAME}: ")]
-    assert SOURCE.split('"""')[1] in block and "power: float = 0.8" in block and "less variance for more bias" in block
+    assert SOURCE.split('"""')[1] in block and "power: float = 0.8" in block and "less variance, more bias" in block
 
 
 def test_the_example_passes_the_conformance_suite(house):

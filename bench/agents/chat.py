@@ -118,6 +118,8 @@ def chat_policy(
         BenchError: not a model that can be loaded, no usable chat template, or no such device here.
     """
     disable_progress_bar()
+    if str(model).startswith((".", "/", "~")) and not Path(model).exists():
+        raise BenchError(f"{model}: there is no such folder.")
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
         weights = AutoModelForCausalLM.from_pretrained(model, dtype=getattr(torch, dtype))

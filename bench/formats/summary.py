@@ -102,4 +102,4 @@ def _estimators(data: LoggedDataset) -> str:
     needy = [] if data.has_propensities else [n for n in names if registry.estimator_class(n).needs_propensities]
     able = [n for n in names if n not in needy]
     refusing = f"; refuse it for lack of propensities: {', '.join(needy)}" if needy else ""
-    return f"can use this log: {', '.join(able) or 'none'}{refusing}"
+    return f"have the log-probabilities they need: {', '.join(able) or 'none'}{refusing}"
