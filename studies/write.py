@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from bench.comparisons import baseline, best_classical
 from bench.errors import BenchError
@@ -75,7 +76,16 @@ def study_text(page: Path, results: Path, name: str, key: str = "table", figure:
     drawn = sorted(figure_folder(results).glob("*.svg"))
     shown = [p for p in drawn if (p.stem == figure if figure else _belongs(p.stem, name))]
     links = [f"![{p.stem.replace('_', ' ')}]({_address(p, page)})" for p in shown]
-    return "\n\n".join([answer[key], *links])
+    return "\n\n".join([answer[key], *links, *_made(answer)])
+
+
+def _made(answer: Mapping[str, Any]) -> list[str]:
+    """When and by which code an answer was made: estimators may have changed since."""
+    source = answer.get("provenance", {})
+    if not source.get("started"):
+        return []
+    commit = f", commit {source['commit'][:8]}" if source.get("commit") else ""
+    return [f"*Made on {source['started'][:10]}{commit}: `{source['command']}`*"]
 
 
 def _belongs(stem: str, name: str) -> bool:
