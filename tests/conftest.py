@@ -12,9 +12,7 @@ from pathlib import Path
 import pytest
 
 for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(
-        _pool, "1"
-    )  # before torch starts its pool: on a busy machine several threads wait for each other
+    os.environ.setdefault(_pool, "1")  # before torch starts: on a busy machine threads wait for each other
 
 from tests.house import House, build_house  # noqa: E402
 
