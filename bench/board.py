@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -66,6 +66,11 @@ class Row:
             replicates=np.where(cells[..., None], self.replicates, np.nan),
         )
 
+    def at(self, places: Sequence[int]) -> Row:
+        """The row on some of its seeds, by place; notes and reasons still count all of its cells."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: x[list(places)] for name, x in arrays.items() if isinstance(x, np.ndarray)})
+
 
 @dataclass(frozen=True)
 class Board:
@@ -117,6 +122,12 @@ class Board:
     def label(self) -> str:
         """Task, log and size in words."""
         return f"{self.task}, {self.log} log, n = {self.n:,}"
+
+    def on_blocks(self, seeds: Sequence[int]) -> Board:
+        """The board as if only these blocks of the log had been used."""
+        places = [self.seeds.index(seed) for seed in seeds]
+        rows = {spec: row.at(places) for spec, row in self.rows.items()}
+        return replace(self, seeds=tuple(seeds), rows=rows)
 
 
 def current(records: Iterable[Record]) -> tuple[list[Record], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from bench.inference import Draws, Measured, draw, measure
 from bench.scoring import median_of
 from bench.tables import CONSTANT, DASH, PARTIAL, number, seconds, table, with_interval
 from studies.answers import known
+from studies.tuned_scales import on_whole_blocks
 
 METRICS = ("mae", "bias", "spearman")
 REFERENCES = {"minus_kernel": "exact kernel", "minus_full": "full"}
@@ -30,12 +31,9 @@ def board_answer(
         variants: name to canonical spec, those of `REFERENCES` among them.
         grid: (omega, eta) to canonical spec.
     """
-    draws = draw(board, n_draws)
-    wanted = dict.fromkeys([*variants.values(), *grid.values()])
-    rows = {spec: _row_answer(board, board.rows.get(spec), draws) for spec in wanted}
-    for key, name in REFERENCES.items():
-        for comparison in with_holm(list(_against(board, wanted, name, variants[name], draws))):
-            rows[comparison.estimator][key] = asdict(comparison)
+    rows = _rows(board, variants.values(), variants, n_draws)
+    whole = on_whole_blocks(board, grid)
+    cells = _rows(whole, grid.values(), variants, n_draws)
     return {
         "task": board.task,
         "log": board.log,
@@ -44,8 +42,20 @@ def board_answer(
         "range": board.span,
         "policies": list(board.policies),
         "variants": [{"variant": name, "estimator": spec, **rows[spec]} for name, spec in variants.items()],
-        "grid": [{"omega": w, "eta": e, "estimator": spec, **rows[spec]} for (w, e), spec in grid.items()],
+        "grid_seeds": list(whole.seeds),
+        "grid": [{"omega": w, "eta": e, "estimator": spec, **cells[spec]} for (w, e), spec in grid.items()],
     }
+
+
+def _rows(board: Board, specs: Iterable[str], variants: Mapping[str, str], n_draws: int) -> dict[str, dict[str, Any]]:
+    """Each row and its differences to the references; P values are adjusted for these rows."""
+    draws = draw(board, n_draws)
+    wanted = dict.fromkeys(specs)
+    rows = {spec: _row_answer(board, board.rows.get(spec), draws) for spec in wanted}
+    for key, name in REFERENCES.items():
+        for comparison in with_holm(list(_against(board, wanted, name, variants[name], draws))):
+            rows[comparison.estimator][key] = asdict(comparison)
+    return rows
 
 
 def _row_answer(board: Board, row: Row | None, draws: Draws) -> dict[str, Any]:
@@ -154,17 +164,18 @@ def _bias(row: Mapping[str, Any], policy: str) -> str:
 
 def _verdict(answer: Mapping[str, Any]) -> str:
     """Who differs from the exact kernel once the number of comparisons is allowed for."""
-    found = {}
-    for row in [*answer["variants"], *answer["grid"]]:
-        if "minus_kernel" in row:
-            found[row["estimator"]] = row["minus_kernel"]
+    return " ".join([_verdict_on(answer["variants"], "Variants"), _verdict_on(answer["grid"], "Pairs of the grid")])
+
+
+def _verdict_on(rows: Sequence[Mapping[str, Any]], what: str) -> str:
+    found = {row["estimator"]: row["minus_kernel"] for row in rows if "minus_kernel" in row}
     if not found:
-        return "Nothing to compare: the exact kernel has no cells in common with other rows."
+        return f"{what}: nothing to compare, the exact kernel has no cells in common with other rows."
     sure = {spec: c["difference"] for spec, c in found.items() if c["p_holm"] < 0.05}
     better = [f"`{spec}` ({number(d, sign=True)})" for spec, d in sorted(sure.items()) if d < 0]
     worse = [f"`{spec}` ({number(d, sign=True)})" for spec, d in sorted(sure.items()) if d > 0]
     return (
-        "Against the exact kernel, variants and grid together (Holm-adjusted, 5 %): "
+        f"{what} against the exact kernel (Holm-adjusted, 5 %): "
         f"better: {', '.join(better) or 'none'}; worse: {', '.join(worse) or 'none'}; "
         f"not told apart: {len(found) - len(sure)} of {len(found)}."
     )
@@ -176,7 +187,10 @@ def grid_markdown(answers: Sequence[Mapping[str, Any]], omegas: Sequence[float],
     for answer in answers:
         cells = {(cell["omega"], cell["eta"]): cell for cell in answer["grid"]}
         body = [[f"omega = {w:g}", *(_grid_cell(cells[w, e]) for e in etas)] for w in omegas]
-        parts.append(f"**{answer['task']}, {answer['log']} log, n = {answer['n']:,}**: MAE / range (Spearman).")
+        seeds = ", ".join(map(str, answer["grid_seeds"]))
+        parts.append(
+            f"**{answer['task']}, {answer['log']} log, n = {answer['n']:,}, seeds {seeds}**: MAE / range (Spearman)."
+        )
         parts.append(table(["", *(f"eta = {e:g}" for e in etas)], body))
     return "\n\n".join(parts)
 

@@ -3,8 +3,9 @@
 Written by `python -m studies.ablation table` to `<results>/studies/tuned_scales.json`. For a task, it is the pair
 (omega, eta) with the least mean of MAE / range over the other tasks of the grid, each task weighing the same. True
 values of the task itself, let alone of the policy under evaluation, have no part in it. Tasks whose values are exact
-are instruments for testing estimators: they count among the others only where there is nothing else. A pair is
-eligible if every other task has all its cells; where one lacks some, it is left out and said to be.
+are instruments for testing estimators: they count among the others only where there is nothing else. Pairs are
+compared on the blocks of a log that the whole grid was run on. A pair is eligible if every other task has all its
+cells; where one lacks some, it is left out and said to be.
 """
 
 from __future__ import annotations
@@ -31,10 +32,18 @@ def normalized_error(board: Board, row: Row | None) -> float | None:
     return measure(board, row, None)["mae"].value / board.span
 
 
+def on_whole_blocks(board: Board, grid: Grid) -> Board:
+    """The board on the blocks that have every pair which has cells at all; all of its blocks where none has them."""
+    rows = [board.rows[spec] for spec in grid.values() if spec in board.rows and board.rows[spec].done.any()]
+    whole = [seed for k, seed in enumerate(board.seeds) if all(row.done[k].all() for row in rows)]
+    return board.on_blocks(whole) if whole else board
+
+
 def grids(boards: Sequence[Board], grid: Grid, omegas: Sequence[float], etas: Sequence[float]) -> dict[str, np.ndarray]:
     """Title of a board to its (len(omegas), len(etas)) normalized errors; NaN where cells are missing or declined."""
     found = {}
     for board in boards:
+        board = on_whole_blocks(board, grid)
         errors = {pair: normalized_error(board, board.rows.get(spec)) for pair, spec in grid.items()}
         values = [[np.nan if errors[w, e] is None else errors[w, e] for e in etas] for w in omegas]
         found[f"{board.task} ({board.log})"] = np.array(values, dtype=float)
@@ -43,6 +52,7 @@ def grids(boards: Sequence[Board], grid: Grid, omegas: Sequence[float], etas: Se
 
 def choose_all(boards: Sequence[Board], grid: Grid) -> dict[str, Any]:
     """The whole file: per task its grid and the pair chosen on the others; `elsewhere` for a task outside the grid."""
+    boards = [on_whole_blocks(board, grid) for board in boards]
     errors = {b.task: {pair: normalized_error(b, b.rows.get(spec)) for pair, spec in grid.items()} for b in boards}
     exact = {b.task for b in boards if b.exact}
     tasks = {}
@@ -61,6 +71,7 @@ def choose_all(boards: Sequence[Board], grid: Grid) -> dict[str, Any]:
         tasks[board.task] = {
             "log": board.log,
             "n": board.n,
+            "seeds": list(board.seeds),
             "exact": board.exact,
             "grid": cells,
             **_choices(others, errors),

@@ -136,8 +136,8 @@ def test_differences_are_paired_with_the_exact_kernel(results, made):
     found = rows[WORST]["minus_kernel"]
     assert found["difference"] == pytest.approx(by_hand) and found["low"] < by_hand < found["high"]
     assert found["p_holm"] < 0.05
-    verdict = next(x for x in made["ablation"]["table"].splitlines() if x.startswith("Against the exact kernel"))
-    assert f"`{WORST}` (+" in verdict.partition("worse:")[2]
+    verdict = next(x for x in made["ablation"]["table"].splitlines() if x.startswith("Variants against the exact kernel"))
+    assert f"`{WORST}` (+" in verdict.partition("worse:")[2].partition("Pairs of the grid")[0]
     full = rows[canonical(KERNEL)]["minus_full"]
     assert full["difference"] == pytest.approx(-rows["adwm"]["minus_kernel"]["difference"])
     assert "minus_full" not in rows["adwm"]
@@ -186,6 +186,22 @@ def test_instruments_and_partial_rows_do_not_choose(results):
     assert tuned_scales.normalized_error(alpha, row) == pytest.approx(
         np.abs(row.value - alpha.truth).mean() / alpha.span
     )
+
+
+def test_pairs_are_compared_on_the_blocks_that_all_of_them_have(results):
+    [alpha, _], _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
+    spec = canonical("adwm[omega=2,eta=1]")
+    row = alpha.rows[spec]
+    first_only = row.restricted(np.repeat([[True], [False]], 5, axis=1))
+    some = replace(alpha, rows=alpha.rows | {spec: first_only})
+    whole = tuned_scales.on_whole_blocks(some, grid())
+    assert whole.seeds == (0,) and whole.rows[canonical(KERNEL)].value.shape == (1, 5)
+    assert (whole.rows[spec].value == row.value[:1]).all()
+    error = np.abs(alpha.rows[canonical(KERNEL)].value[0] - alpha.truth).mean() / alpha.span
+    cells = {(c["omega"], c["eta"]): c for c in choose_all([some], grid())["tasks"]["alpha_world"]["grid"]}
+    assert cells[1.0, 0.0]["mae_over_range"] == pytest.approx(error)
+    nowhere = replace(alpha, rows=alpha.rows | {spec: row.restricted(np.eye(2, 5, dtype=bool))})
+    assert tuned_scales.on_whole_blocks(nowhere, grid()).seeds == alpha.seeds
 
 
 def test_without_cells_it_says_which_command_makes_them(tmp_path):
