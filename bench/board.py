@@ -26,6 +26,7 @@ class Row:
         sampling: (S, P) bool, the interval describes the error of the estimate (not the simulation alone).
         replicates: (S, P, B) bootstrap values; column b belongs to the same resampled episodes in every row.
         fit_seconds, estimate_seconds, memory_mb, ess: (S, P); the first with trainings that were done earlier.
+        on_gpu: (S, P) bool, some of the training was done on a GPU: its seconds are not those of a CPU.
         notes, reasons: what the estimators announced and why cells have no value, with counts.
     """
 
@@ -42,6 +43,7 @@ class Row:
     estimate_seconds: np.ndarray
     memory_mb: np.ndarray
     ess: np.ndarray
+    on_gpu: np.ndarray
     notes: tuple[tuple[str, int], ...]
     reasons: tuple[tuple[str, str, int], ...]
 
@@ -273,8 +275,9 @@ def _row(
     cells = [((seeds.index(r.cell.seed), policies.index(r.cell.policy)), r) for r in records]
     resampled = np.full((*shape, size), np.nan)
     status = np.full(shape, "missing", dtype="<U11")
-    sampling = np.zeros(shape, dtype=bool)
+    sampling, on_gpu = np.zeros((2, *shape), dtype=bool)
     for i, record in cells:
+        on_gpu[i] = record.on_gpu
         status[i], sampling[i] = record.status, record.interval == "sampling"
         resampled[i] = drawn.get(record.cell.key, np.nan)
 
@@ -299,6 +302,7 @@ def _row(
         estimate_seconds=numbers(lambda r: r.estimate_seconds),
         memory_mb=numbers(lambda r: r.peak_memory_mb),
         ess=numbers(lambda r: r.diagnostics.get("ess")),
+        on_gpu=on_gpu,
         notes=tuple(sorted(Counter(r.note for r in records if r.note).items())),
         reasons=tuple(
             (status, reason, count)

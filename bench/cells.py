@@ -92,3 +92,8 @@ class Record(BaseModel):
         made (diagnostics that end in `_seconds`) where that is more."""
         made = sum(value or 0.0 for name, value in self.diagnostics.items() if name.endswith("_seconds"))
         return max(self.fit_seconds or 0.0, made) if made else self.fit_seconds
+
+    @property
+    def on_gpu(self) -> bool:
+        """Some of the training was done on a GPU (diagnostics that end in `_on_gpu`)."""
+        return any(value for name, value in self.diagnostics.items() if name.endswith("_on_gpu"))

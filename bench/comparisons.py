@@ -157,9 +157,15 @@ def difference_test(
 
 def with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
     """Fills `p_holm`: p-values adjusted step by step for the number of comparisons (Holm, 1979)."""
-    order = sorted(range(len(comparisons)), key=lambda i: comparisons[i].p_value)
-    adjusted, largest = dict[int, float](), 0.0
+    adjusted = holm([c.p_value for c in comparisons])
+    return [replace(c, p_holm=p) for c, p in zip(comparisons, adjusted, strict=True)]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number, in their order (Holm, 1979)."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, largest = [1.0] * len(order), 0.0
     for rank, i in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * comparisons[i].p_value))
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[i]))
         adjusted[i] = largest
-    return [replace(c, p_holm=adjusted[i]) for i, c in enumerate(comparisons)]
+    return adjusted

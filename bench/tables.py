@@ -42,6 +42,11 @@ def seconds(value: float | None) -> str:
     return DASH if value is None else "<0.01" if value < 0.01 else f"{value:.2g}" if value < 100 else f"{value:.0f}"
 
 
+def training(value: float | None, on_gpu: np.ndarray) -> str:
+    """Seconds of training, said to be a GPU's where any of it was."""
+    return seconds(value) + (" (GPU)" if value is not None and on_gpu.any() else "")
+
+
 def with_interval(measured: Measured | Average, sign: bool = False) -> str:
     """Value and 95 % interval."""
     if measured.low is None or measured.high is None:
@@ -150,7 +155,7 @@ def interval_table(standing: Standing) -> str:
             str(found.cells),
         ]
         cost = [
-            seconds(median_of(row.fit_seconds)),
+            training(median_of(row.fit_seconds), row.on_gpu),
             seconds(median_of(row.estimate_seconds)),
             seconds(median_of(row.memory_mb)),
         ]

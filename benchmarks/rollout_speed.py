@@ -42,19 +42,22 @@ def simulated(spec: str, policy, data, rollouts: int) -> float:
 
 
 def live(policy, episodes: int) -> float:
-    """Steps per second in the live simulator: episodes one after the other, the agent's cache kept within each."""
+    """Steps per second in the live simulator, the faster of two runs: episodes one after the other, the agent's cache
+    kept within each."""
     from tasks.scienceworld.recipe import RECIPE
 
     environment = RECIPE.environment()
     with ThreadPoolExecutor(1) as threads:
-        jobs = [EpisodeJob(str(k), RECIPE.instances[k % len(RECIPE.instances)], k) for k in range(episodes + 5)]
+        jobs = [EpisodeJob(str(k), RECIPE.instances[k % len(RECIPE.instances)], k) for k in range(2 * episodes + 5)]
         for job in jobs[:5]:  # the Java runtime compiles what it runs often
             play(policy, [environment], [job], RECIPE.step_limit, threads)
-        begun = time.perf_counter()
-        steps = sum(len(play(policy, [environment], [job], RECIPE.step_limit, threads)[0]) for job in jobs[5:])
-        seconds = time.perf_counter() - begun
+        rates = []
+        for part in (jobs[5 : 5 + episodes], jobs[5 + episodes :]):
+            begun = time.perf_counter()
+            steps = sum(len(play(policy, [environment], [job], RECIPE.step_limit, threads)[0]) for job in part)
+            rates.append(steps / (time.perf_counter() - begun))
     environment.close()
-    return steps / seconds
+    return max(rates)
 
 
 def main() -> int:

@@ -13,6 +13,8 @@ from matplotlib.lines import Line2D
 from bench.plots.style import FAINT, RC, Margins, grid, legend_below, legend_height, new_figure, place, title
 from studies._model_styles import Look, legend_columns, looks
 
+LARGEST, SMALLEST = 11.0, 3.0
+"""Of the markers of bins, points; the area stands for the number of steps."""
 FEWEST = 5
 """Bins of fewer steps are left out of the figure."""
 WIDTH = 9.4
@@ -53,8 +55,8 @@ def calibration_figure(task: str, found: Mapping[str, Any]) -> Figure:
         width = figure.get_size_inches()[0]
         title(figure, f"{task}: what the models promise, and what happens")
         note = (
-            f"left: one point per target policy; right: bins of the steps of {found['episodes']} held-out episodes, "
-            "taken one at a time"
+            f"left: one point per target policy; right: bins of at least {FEWEST} steps of {found['episodes']} "
+            "held-out episodes, taken one at a time; area: number of steps"
         )
         place(figure, width / 2, -0.34, note, ha="center", va="top", fontsize=8.5, color="#555555")
         legend_below(figure, handles, columns)
@@ -72,8 +74,11 @@ def _heads(panel: Axes, models: Mapping[str, Any], style: Mapping[str, Look], ki
         said = entry["heads"].get(kind)
         if said is not None:
             found = [b for b in said[event]["bins"] if b["steps"] >= FEWEST]
-            x, y = ([b[what] for b in found] for what in ("predicted", "happened"))
-            panel.plot(x, y, **style[name].style(3.5), alpha=0.85)
+            look = style[name].style(1.0)
+            for b in found:  # area: how many steps
+                size = LARGEST * (b["steps"] / max(x["steps"] for x in found)) ** 0.5
+                where = ([b["predicted"]], [b["happened"]])
+                panel.plot(*where, **(look | {"ls": "none", "ms": max(size, SMALLEST)}), alpha=0.7)
 
 
 def _frame(panel: Axes, heading: str, xlabel: str, ylabel: str, limits: tuple[float, float] | None) -> None:

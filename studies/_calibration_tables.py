@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.tables import table
+from bench.tables import DASH, table
 
-DASH = "-"
+READ = (
+    "*hallucinated*: share of simulated minus share of real episodes that succeed; its interval is over episodes, of "
+    "this one training. All models but retrieval and joint diffusion pay expected rewards: where such a model is "
+    "unsure of a success, the return lies in between and counts as none, so that returns must be read beside the "
+    "shares."
+)
 
 
-def as_tables(found: Mapping[str, Any]) -> str:
-    """Heads per model, then one row per model and target.
+def as_tables(found: Mapping[str, Any], models: Sequence[str]) -> str:
+    """Heads per model, then one row per model and target, then what has not been run.
 
     Args:
         found: task to what is known of it. Models whose heads are not known yet are left out.
+        models: what should be there.
     """
     return "\n\n".join(
         [
@@ -22,8 +28,23 @@ def as_tables(found: Mapping[str, Any]) -> str:
             _heads(found),
             "Simulated episodes beside real ones:",
             _targets(found),
+            READ,
+            *_not_run(found, models),
         ]
     )
+
+
+def _not_run(found: Mapping[str, Any], models: Sequence[str]) -> list[str]:
+    lines = []
+    for task, entry in found.items():
+        known = {name: model.get("targets", {}) for name, model in entry["models"].items() if model.get("heads")}
+        lacking = [f"`{name}`" for name in models if name not in known]
+        targets = sorted({target for of_model in known.values() for target in of_model})
+        if lacking:
+            lines.append(f"- {task}: not run: {', '.join(lacking)}")
+        if targets and len(targets) < entry.get("all_targets", 0):
+            lines.append(f"- {task}: {len(targets)} of {entry['all_targets']} targets: {', '.join(targets)}")
+    return ["\n".join(lines)] if lines else []
 
 
 def _heads(found: Mapping[str, Any]) -> str:
@@ -65,7 +86,7 @@ def _targets(found: Mapping[str, Any]) -> str:
         "real",
         "success",
         "real",
-        "hallucinated [95 %]",
+        "hallucinated [simulation error]",
         "repeats answered otherwise",
         "real log",
         "new to instance",

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from bench.data import LoggedDataset
 from bench.errors import DataError
 from bench.recorded import RecordedTask
-from bench.stats import percentile_interval, resample_counts
+from bench.stats import percentile_interval, resample_counts, resampling_scheme
 from bench.task import Task
 
 LOOKS = re.compile(r"(look|inventory|examine|read)\b", re.IGNORECASE)
@@ -94,12 +94,15 @@ def repeats_in(data: LoggedDataset) -> Repeats:
 def success_gap(simulated: Played, real: Played, least: float, rng: np.random.Generator) -> tuple[float, float, float]:
     """Share of simulated episodes with a return of at least `least`, minus the share of real ones; 95 % interval.
 
-    Episodes are redrawn within instances, simulated and real ones apart.
+    Episodes are redrawn within instances, simulated and real ones apart; whole instances where some were played once.
+    What another training of the model would have said is not in the interval.
     """
     gap, low_high = 0.0, np.zeros(REPLICATES)
     for sign, played in ((1, simulated), (-1, real)):
         success = (played.returns >= least - 1e-6).astype(float)
-        counts = resample_counts(played.instances, REPLICATES, rng, "episodes")
+        _, code = np.unique(played.instances, return_inverse=True)
+        scheme, _ = resampling_scheme(code, True)
+        counts = resample_counts(code, REPLICATES, rng, scheme)
         gap += sign * float(success.mean())
         low_high += sign * (counts @ success / counts.sum(axis=1))
     return gap, *percentile_interval(low_high)

@@ -55,8 +55,8 @@ def heads(
     """Predictions of a fitted estimator at every step of episodes that it has not seen.
 
     Args:
-        soft: whether a generated latent goes on as it is (soft tokens) or as the text retrieved for it. Guidance has no
-            part here: the agents that acted were others.
+        soft: whether a generated latent goes on as it is (soft tokens) or as the text retrieved for it. Neither scale
+            of guidance has a part here (omega = 1, eta = 0): the agents that acted were others.
 
     Returns:
         After the real observation, None for models that do not look at one; and after the model's own.
@@ -74,7 +74,7 @@ def heads(
 def _unguided(estimator: SimulationEstimator):
     if not hasattr(estimator, "eta"):
         return estimator.world(None)
-    plain = replace(estimator, eta=0.0, behavior=0.0, reads="text")
+    plain = replace(estimator, omega=1.0, eta=0.0, behavior=0.0, reads="text")
     plain.data_, plain.fit_ = estimator.fitted_data(), estimator.fit_
     return plain.world(None)
 

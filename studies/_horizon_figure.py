@@ -23,7 +23,7 @@ PANELS = {
     "reward_error": "|error| of the step's reward\n[reward]",
     "return_error": "|error| of the reward so far\n[reward]",
     "termination_error": "over in one, not in the other\n[share of episodes]",
-    "compared": "episodes still compared as text\n[share]",
+    "compared": "episodes that the model has\nnot ended too early [share]",
 }
 FEWEST = 5
 """Points of fewer episodes are left out of the figure."""

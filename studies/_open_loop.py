@@ -52,8 +52,10 @@ def measure(
 
     Depth d is what follows the d-th action; real episodes count as long as they have one. Where the model has ended an
     episode though reality went on, this and all later depths are termination errors until reality ends too, its rewards
-    after the ending are 0, and no text is compared from the ending on (`compared` is the share of episodes in which it
-    still is). A real episode whose last observation was not recorded has no text there.
+    after the ending are 0, and it has no text: that counts as the worst there is (F1 and exact match 0, distance 1,
+    action not recovered), so that all models are measured on the same episodes. `compared` is the share of episodes
+    that still have a text. Where reality has ended and the model has not, that is a termination error from then on:
+    there are no more actions to ask it about. A real episode whose last observation was not recorded has no text there.
     """
     found = {name: np.full((len(episodes), horizon), np.nan) for name in MEASURES}
     pairs: list[_Pair] = []
@@ -65,14 +67,27 @@ def measure(
         rewards = np.zeros(len(t))
         rewards[: len(told)] = [a.reward for a in told]
         found["termination_error"][i, steps] = over != really_over
+        if t.terminated:
+            found["termination_error"][i, len(t) :] = not over[-1]
         found["reward_error"][i, steps] = np.abs(rewards - t.rewards)
         found["return_error"][i, steps] = np.abs(np.cumsum(rewards) - np.cumsum(t.rewards))
         found["compared"][i, steps] = ~(over & ~really_over)
         if over[:-1].any():
             found["compared"][i, int(over.argmax()) : len(t)] = 0.0
         pairs += _pairs(i, t, told, found["compared"][i])
+        _without_text(i, t, found, inverse)
     _compare(pairs, found, inverse)
     return found
+
+
+def _without_text(i: int, t: Trajectory, found: Measured, inverse: InverseDynamics) -> None:
+    """Enters the worst where the model has ended the i-th episode and so says nothing."""
+    seen = [s.observation for s in t.steps[1:]] + [t.final_observation]
+    for d in np.flatnonzero(found["compared"][i] == 0):
+        if seen[d] is not None:
+            found["token_f1"][i, d] = found["exact_match"][i, d] = 0.0
+            found["text_distance"][i, d] = 1.0
+            found["action_error"][i, d] = 1.0 if t.steps[d].action in inverse.actions else np.nan
 
 
 def reality(episodes: Sequence[Trajectory], horizon: int, inverse: InverseDynamics) -> np.ndarray:

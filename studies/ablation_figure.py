@@ -24,8 +24,11 @@ from bench.plots.style import (
     text_width,
     title,
 )
+from studies.ablation_table import why_empty
 
 KERNEL = "exact kernel"
+FAINT = 0.4
+"""Opacity of bars over fewer cells than the board has."""
 
 
 def ablation_figure(answers: Sequence[Mapping[str, Any]]) -> Figure:
@@ -40,6 +43,8 @@ def ablation_figure(answers: Sequence[Mapping[str, Any]]) -> Figure:
         families = [family for family in COLORS if family in present]
         handles = [*(Patch(color=color(f), label=f) for f in families)]
         handles.append(Line2D([], [], color=INK, linestyle=(0, (2, 2)), lw=0.9, label=KERNEL))
+        if any(0 < row["cells"] < row["expected"] for answer in answers for row in answer["variants"]):
+            handles.append(Patch(color=INK, alpha=FAINT, label="pale: cells are missing"))
         below = legend_height(len(handles), 3)
         margins = Margins(text_width(names, 8) + 0.3, 0.2, 0.65, 0.5 + below)
         figure = new_figure((2.8, 0.28 * len(names) + 0.1), (1, len(answers)), (0.25, 0.0), margins)
@@ -58,13 +63,12 @@ def _bars(axes: Axes, answer: Mapping[str, Any]) -> None:
     span = answer["range"] or 1.0
     for y, row in enumerate(answer["variants"]):
         if not row["cells"]:
-            word = "declined" if "unsupported" in row["status"] else "not run"
             where = ("axes fraction", "data")
-            axes.annotate(word, (0.02, y), xycoords=where, va="center", fontsize=7.5, style="italic")
+            axes.annotate(why_empty(row), (0.02, y), xycoords=where, va="center", fontsize=7.5, style="italic")
             continue
         mae = row["mae"]
         complete = row["cells"] == row["expected"]
-        axes.barh(y, mae["value"] / span, height=0.62, color=color(row["family"]), alpha=1.0 if complete else 0.4)
+        axes.barh(y, mae["value"] / span, height=0.62, color=color(row["family"]), alpha=1.0 if complete else FAINT)
         if mae["low"] is not None:
             axes.plot([mae["low"] / span, mae["high"] / span], [y, y], color=INK, lw=1.2, solid_capstyle="butt")
         if row["variant"] == KERNEL:

@@ -116,7 +116,8 @@ def _board_parts(answer: Mapping[str, Any]) -> Iterator[str]:
     yield (
         f"**{answer['task']}, {answer['log']} log, n = {answer['n']:,}, "
         f"seeds {', '.join(map(str, answer['seeds']))}.** "
-        "Intervals are 95 % bootstrap intervals over policies, seeds and true values jointly."
+        "Intervals are 95 % bootstrap intervals over policies, seeds and true values jointly. "
+        f"{PARTIAL}: over fewer cells than the board has."
     )
     header = ["variant", "MAE [95 %]", "MAE / range", "bias [95 %]", "Spearman [95 %]"]
     header += [f"MAE minus {name} [95 %]" for name in REFERENCES.values()]
@@ -140,9 +141,7 @@ def _name(row: Mapping[str, Any]) -> str:
 def _table_row(row: Mapping[str, Any]) -> list[str]:
     cells = f"{row['cells']} of {row['expected']}"
     if not row["cells"]:
-        kinds = [kind for kind in row["status"] if kind != "missing"]
-        word = "declined" if kinds == ["unsupported"] else "failed" if "failed" in kinds else "not run"
-        return [_name(row), word, *[DASH] * 7, cells]
+        return [_name(row), why_empty(row), *[DASH] * 7, cells]
     mae, bias = (_interval(row[name], sign=name == "bias") for name in ("mae", "bias"))
     rank = f"{DASH} {CONSTANT}" if row["spearman"]["value"] is None else _interval(row["spearman"])
     times = seconds(row["fit_seconds"]), seconds(row["estimate_seconds"])
@@ -150,8 +149,17 @@ def _table_row(row: Mapping[str, Any]) -> list[str]:
     return [_name(row), mae, number(row["mae_over_range"]), bias, rank, *differences, *times, cells]
 
 
+def why_empty(row: Mapping[str, Any]) -> str:
+    """What to say of a row without a number."""
+    return "failed" if "failed" in row["status"] else "declined" if "unsupported" in row["status"] else "not run"
+
+
 def _difference(found: Mapping[str, Any] | None) -> str:
-    return DASH if found is None else _interval({**found, "value": found["difference"]}, sign=True)
+    """With a mark where it is over fewer cells than the board has."""
+    if found is None:
+        return DASH
+    mark = "" if found["n_cells"] == found["n_expected"] else f" {PARTIAL}"
+    return _interval({**found, "value": found["difference"]}, sign=True) + mark
 
 
 def _interval(found: Mapping[str, Any], sign: bool = False) -> str:
@@ -197,6 +205,6 @@ def grid_markdown(answers: Sequence[Mapping[str, Any]], omegas: Sequence[float],
 
 def _grid_cell(cell: Mapping[str, Any]) -> str:
     if not cell["cells"]:
-        return "declined" if "unsupported" in cell["status"] else "not run"
+        return why_empty(cell)
     mark = f" {PARTIAL}" if cell["cells"] < cell["expected"] else ""
     return f"{number(known(cell['mae_over_range']))} ({number(cell['spearman']['value'])}){mark}"

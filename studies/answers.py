@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping
@@ -40,8 +41,32 @@ def keep_answer(results: Path, name: str, content: Mapping[str, Any], table: str
     source = take_provenance().model_dump(exclude={"source"})
     source["command"] = f"{_program()} {shlex.join(sys.argv[1:])}".strip()
     shown = {"table": table} if table else {}
-    path.write_text(json.dumps({**content, **shown, "provenance": source}, indent=1, allow_nan=False) + "\n", "utf-8")
+    text = json.dumps({**content, **shown, "provenance": source}, indent=1, allow_nan=False) + "\n"
+    part = path.with_suffix(f".{os.getpid()}.tmp")  # replaced as a whole: a run that is stopped leaves no half of it
+    part.write_text(text, "utf-8")
+    part.replace(path)
     return path
+
+
+def made_now() -> str:
+    """Day and commit, for entries of an answer that a later run may keep."""
+    source = take_provenance()
+    return f"{source.started[:10]}, commit {source.commit[:8]}" if source.commit else source.started[:10]
+
+
+def refuse_other_settings(name: str, task: str, kept: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> None:
+    """Numbers of different settings do not share an answer, and none is thrown away unasked.
+
+    Raises:
+        BenchError: an earlier run had other settings on this task.
+    """
+    if kept is None or dict(kept) == dict(wanted):
+        return
+    changed = ", ".join(f"{k} {kept.get(k)!r} (now {wanted[k]!r})" for k in wanted if kept.get(k) != wanted[k])
+    raise BenchError(
+        f"the answer of {name} on {task} was made with {changed}. Run with --again to make it anew, or with another "
+        "--results to keep both."
+    )
 
 
 def kept_answer(results: Path, name: str) -> dict[str, Any] | None:

@@ -4,8 +4,8 @@
 
 Per model: the reward and termination heads at every step of held-out real episodes, each step from its real past,
 after the real observation and after the one that the model generates there (`studies/_heads.py`): reliability bins,
-Brier score, ECE. Guidance has no part in that; joint diffusion and retrieval say whether an episode ends, not how
-likely that is.
+Brier score, ECE. Guidance has no part in that (omega = 1, eta = 0); joint diffusion and retrieval say whether an
+episode ends, not how likely that is.
 
 Per model and target, in the episodes that the estimator really simulates:
 - length and share of successes (return of at least `success` times the largest possible one) beside the on-policy
@@ -18,7 +18,7 @@ Per model and target, in the episodes that the estimator really simulates:
 - actions that the log never answered in this instance, or at all; abstentions; fidelity of the soft-token adapter
   (agreement: share of held-out logged actions whose every token the agent would choose alike; KL: in nats per token)
 
-Written after every target: a run that was stopped goes on where it was; `--again` begins anew.
+Written after every target: a run that was stopped goes on where it was; `--again` begins these tasks anew.
 """
 
 from __future__ import annotations
@@ -44,9 +44,20 @@ from studies._episodes import Played, really_played, repeats, repeats_in, succes
 from studies._heads import Heads, heads, observed
 from studies._reliability import of_ending, of_reward
 from studies._worlds import held_out, simulator
-from studies.answers import RESULTS, figure_folder, keep_answer, kept_answer, known, start
+from studies.answers import (
+    RESULTS,
+    figure_folder,
+    keep_answer,
+    kept_answer,
+    known,
+    made_now,
+    refuse_other_settings,
+    start,
+)
 
 NAME = "calibration"
+VERSION = 2
+"""Of what is measured: bump when numbers change for other reasons than the models."""
 MODELS = (
     "adwm",
     "adwm[eta=0.0,omega=1.0]",
@@ -106,28 +117,28 @@ class TaskStudy:
         self.least = setting.success * task.card.return_range[1]
 
     def begin(self, kept: Found | None) -> Found:
-        """What is known of the task already, as far as it was found in this setting."""
-        same = kept is not None and kept["setting"] == asdict(self.setting)
+        """What is known of the task already."""
         return {
             "setting": asdict(self.setting),
             "episodes": self.setting.episodes,
             "horizon": self.block.horizon,
             "least": self.least,
             "log_repeats": asdict(repeats_in(self.block)),
-            "models": kept["models"] if same else {},
+            "all_targets": len(self.task.targets()),
+            "models": kept["models"] if kept is not None else {},
         }
 
     def study(self, spec: str, entry: Found) -> Iterator[str]:
         """Fills in what an entry of a model lacks; yields the name of each part before it is computed."""
         estimator = replace(simulator(spec), rollouts=self.setting.rollouts)
-        if entry.get("version") != estimator.version:  # numbers of other code, or none
+        if (entry.get("version"), entry.get("study")) != (estimator.version, VERSION):  # of other code, or none
             entry.clear()
         missing = [name for name in self.targets if name not in entry.setdefault("targets", {})]
         if "heads" in entry and not missing:
             return
         yield "fit"
         estimator.fit(self.block, rng_for("fit", self.task.name, spec, self.setting.seed))
-        entry |= {"version": estimator.version, "note": estimator.label()}
+        entry |= {"version": estimator.version, "study": VERSION, "made": made_now(), "note": estimator.label()}
         if "heads" not in entry:
             yield "heads"
             entry["heads"] = self.heads(spec, estimator)
@@ -190,7 +201,7 @@ def _keep(results: Path, found: Found) -> None:
         task: entry | {"models": {spec: x for spec, x in entry["models"].items() if "heads" in x}}
         for task, entry in found.items()
     }
-    keep_answer(results, NAME, {"tasks": known_tasks}, as_tables(known_tasks))
+    keep_answer(results, NAME, {"tasks": known_tasks}, as_tables(known_tasks, MODELS))
 
 
 def main(
@@ -219,11 +230,16 @@ def main(
         rollouts: simulated episodes per target.
         success: share of the largest possible return that counts as success.
         results: folder of results; writes studies/calibration.json and figures.
-        again: forget what an earlier run has found.
+        again: forget what an earlier run has found on these tasks.
+
+    Raises:
+        BenchError: an earlier run had other settings on one of these tasks.
     """
-    kept = (None if again else kept_answer(results, NAME)) or {"tasks": {}}
-    found: Found = kept["tasks"]
+    kept = (kept_answer(results, NAME) or {}).get("tasks", {})
+    found: Found = {task: entry for task, entry in kept.items() if not (again and task in tasks)}
     setting = Setting(log, n, seed, episodes, rollouts, success)
+    for name in tasks:
+        refuse_other_settings(NAME, name, found[name]["setting"] if name in found else None, asdict(setting))
     with tqdm(total=len(tasks) * len(models), unit="model", dynamic_ncols=True) as bar:
         for name in tasks:
             study = TaskStudy(task_named(name), setting, targets)
@@ -236,7 +252,7 @@ def main(
                 _keep(results, found)
                 bar.update()
             save(calibration_figure(name, found[name]), figure_folder(results), f"{NAME}_{name}")
-    print(as_tables(found))
+    print(as_tables(found, MODELS))
 
 
 if __name__ == "__main__":

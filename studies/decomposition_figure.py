@@ -8,10 +8,15 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
-from bench.plots.style import COLORS, INK, RC, Margins, grid, new_figure, text_width, title
+from bench.plots.style import INK, RC, Margins, grid, legend_below, legend_height, new_figure, place, text_width, title
+from bench.tables import PARTIAL
 
-WORSE, BETTER, OPEN = COLORS["importance weighting"], COLORS["world model"], "#8a8a8a"
+CLEAR, OPEN = INK, "#9a9a9a"
+"""Colors of differences that are told apart from 0 and of those that are not: families have others."""
+LEVEL = 0.05
+"""Of adjusted p-values."""
 
 
 def decomposition_figure(answers: Sequence[Mapping[str, Any]], steps: Sequence[str]) -> Figure:
@@ -22,8 +27,8 @@ def decomposition_figure(answers: Sequence[Mapping[str, Any]], steps: Sequence[s
         steps: their names, in order.
     """
     with matplotlib.rc_context(RC):
-        names = [f"{a['task']}, {a['log']}" for a in answers]
-        margins = Margins(text_width(names, 8) + 0.3, 0.2, 0.8, 0.6)
+        names = [f"{a['task']}, {a['log']}" + ("" if a["cells"] == a["expected"] else f" {PARTIAL}") for a in answers]
+        margins = Margins(text_width(names, 8) + 0.3, 0.2, 0.8, 0.75 + legend_height(2, 2))
         figure = new_figure((1.5, 0.26 * len(names) + 0.2), (1, len(steps)), (0.2, 0.0), margins)
         panels = figure.subplots(1, len(steps), sharex=True, sharey=True, squeeze=False)[0]
         for k, (axes, step) in enumerate(zip(panels, steps, strict=True)):
@@ -35,10 +40,15 @@ def decomposition_figure(answers: Sequence[Mapping[str, Any]], steps: Sequence[s
             axes.tick_params(axis="y", length=0)
         panels[0].set_ylim(len(names) - 0.4, -0.6)
         panels[0].set_yticks(range(len(names)), names)
-        figure.supxlabel(
-            "what the step adds to mean absolute error / range of true values (left of 0: better)", fontsize=8
-        )
+        words = "what the step adds to mean absolute error / range of true values (left of 0: better)"
+        width = figure.get_size_inches()[0]
+        place(figure, width / 2, legend_height(2, 2) + 0.12, words, ha="center", va="bottom", fontsize=8)
         title(figure, "Where the error comes from")
+        handles = [
+            Line2D([], [], color=CLEAR, marker="o", ms=4.5, lw=1.6, label="told apart from 0 (Holm, 5 %)"),
+            Line2D([], [], color=OPEN, marker="o", ms=4.5, lw=1.6, mfc="white", label="not told apart"),
+        ]
+        legend_below(figure, handles, 2)
         return figure
 
 
@@ -47,6 +57,7 @@ def _line(axes: Axes, y: int, step: Mapping[str, Any]) -> None:
         where = ("axes fraction", "data")
         axes.annotate("no cells", (0.5, y), xycoords=where, ha="center", va="center", fontsize=7, style="italic")
         return
-    sure = WORSE if step["low"] > 0 else BETTER if step["high"] < 0 else OPEN
-    axes.plot([step["low"], step["high"]], [y, y], color=sure, lw=1.6, solid_capstyle="butt")
-    axes.plot(step["difference"], y, "o", color=sure, ms=4.5)
+    sure = step["p_holm"] < LEVEL
+    shade = CLEAR if sure else OPEN
+    axes.plot([step["low"], step["high"]], [y, y], color=shade, lw=1.6, solid_capstyle="butt")
+    axes.plot(step["difference"], y, "o", color=shade, ms=4.5, mfc=shade if sure else "white")

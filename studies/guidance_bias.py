@@ -19,6 +19,7 @@ from typing import Literal
 import numpy as np
 
 from bench.plots.style import save
+from bench.registry import estimator_class
 from bench.tables import table
 from studies.answers import RESULTS, figure_folder, keep_answer, start
 from studies.heat_map import heat_maps
@@ -27,6 +28,10 @@ NAME = "guidance_bias"
 STATES, ACTIONS, STEPS = 4, 3, 5
 OMEGAS, ETAS = (0.0, 1.0, 1.5, 2.0), (0.0, 0.3, 1.0)
 """The grid that `studies.ablation` runs with learned models."""
+DECLARED = estimator_class("adwm")
+"""Its defaults are the declared scales."""
+EXAMPLE = {"behavior": 0.8, "target": 0.5}
+"""Probability of the first of two actions under each policy."""
 Continuation = Literal["behavior", "target", "ratio"]
 
 
@@ -62,7 +67,7 @@ FORMS = {
     Form(2, 1): "",
     Form(1, 1): "the paper's continuation",
     Form(0, 0): "no action guidance",
-    Form(1.5, 0.3): "the scales `adwm` ships with, as an exact tilt",
+    Form(DECLARED.omega, DECLARED.eta): "the scales `adwm` ships with, as an exact tilt",
 }
 """Each form, and what it is called."""
 
@@ -138,7 +143,7 @@ def scale(processes: Processes) -> float:
     return float(np.abs(values[0] - values[1]).mean())
 
 
-def one_decision(behavior: float = 0.8, target: float = 0.5) -> tuple[float, float]:
+def one_decision(behavior: float, target: float) -> tuple[float, float]:
     """Probability of the first of two actions after multiplying the logged law by the target's probabilities.
 
     Returns:
@@ -167,13 +172,13 @@ def answer(count: int) -> tuple[dict[str, object], str, np.ndarray]:
     ]
     rows.sort(key=lambda row: row["relative_bias"])
     grid = np.array([[np.abs(biases(processes, Form(w, e))).mean() / unit for e in ETAS] for w in OMEGAS])
-    without, ratio = one_decision()
+    without, ratio = one_decision(**EXAMPLE)
     content = {
         "processes": {"count": count, "states": STATES, "actions": ACTIONS, "steps": STEPS},
         "mean_difference_of_policies": unit,
         "forms": rows,
         "grid": {"omega": OMEGAS, "eta": ETAS, "relative_bias": grid.tolist()},
-        "one_decision": {"behavior": 0.8, "target": 0.5, "without_denominator": without, "with_denominator": ratio},
+        "one_decision": {**EXAMPLE, "without_denominator": without, "with_denominator": ratio},
     }
     return content, markdown(content), grid
 

@@ -18,7 +18,7 @@ CMAP = "cividis_r"
 def heat_maps(
     grids: Mapping[str, np.ndarray], omegas: Sequence[float], etas: Sequence[float], heading: str, unit: str
 ) -> Figure:
-    """One panel per grid, each number written in its cell, a dash where there is none.
+    """One panel per grid, each number written in its cell, a dash where there is none; one scale of colors for all.
 
     Args:
         grids: title of a panel to (len(omegas), len(etas)) numbers, NaN where there is none.
@@ -30,9 +30,12 @@ def heat_maps(
         wide = max(panel[0], 2.3)  # room for the titles
         figure = new_figure((wide, panel[1]), shape, (0.35, 0.0), Margins(0.65, 0.25, 0.6, 0.72))
         panels = figure.subplots(*shape, sharey=True, squeeze=False)[0]
+        everything = np.concatenate([grid.ravel() for grid in grids.values()]) if grids else np.zeros(0)
+        known = everything[np.isfinite(everything)]
+        low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
         for axes, (name, grid) in zip(panels, grids.items(), strict=True):
             axes.set_title(name, pad=5, y=1.0)
-            _heat_map(axes, grid, omegas, etas)
+            _heat_map(axes, grid, omegas, etas, low, high)
         panels[0].set_ylabel("omega (action)")
         width = figure.get_size_inches()[0]
         place(figure, width / 2, 0.08, unit, ha="center", va="bottom", fontsize=8)
@@ -40,9 +43,10 @@ def heat_maps(
         return figure
 
 
-def _heat_map(axes: Axes, grid: np.ndarray, omegas: Sequence[float], etas: Sequence[float]) -> None:
+def _heat_map(
+    axes: Axes, grid: np.ndarray, omegas: Sequence[float], etas: Sequence[float], low: float, high: float
+) -> None:
     drawn = np.ma.masked_invalid(grid)
-    low, high = (float(np.nanmin(grid)), float(np.nanmax(grid))) if np.isfinite(grid).any() else (0.0, 1.0)
     axes.imshow(drawn, cmap=CMAP, vmin=low, vmax=high if high > low else low + 1.0, aspect="auto", origin="lower")
     for (i, j), value in np.ndenumerate(grid):
         dark = np.isfinite(value) and high > low and (value - low) / (high - low) > 0.55

@@ -15,11 +15,12 @@ counts when.
   apart by anybody
 - absolute error of the step's reward, of the reward so far, and whether one is over while the other goes on. Models
   answer with expected rewards: the error of a step is not 0 for a perfect model where chance decides
+- a model that has ended an episode too early has no more text: it counts as the worst there is
 - joint diffusion generates actions too: its action block is held at the logged actions by replacement at every noise
   level (`estimators/_joint/clamped.py`), once told all actions of a window, as it generates windows, and once the
   present one alone, as the others are told. Later actions tell something of the observations they were chosen after
 
-Written after every model: a run that was stopped goes on where it was; `--again` begins anew.
+Written after every model: a run that was stopped goes on where it was; `--again` begins these tasks anew.
 """
 
 from __future__ import annotations
@@ -39,14 +40,24 @@ from bench.plots.style import save
 from bench.registry import estimator_class, parse_spec
 from bench.registry import task as task_named
 from bench.rng import rng_for
-from bench.tables import table
+from bench.tables import DASH, percent, table
 from studies._comparison import InverseDynamics
 from studies._horizon_figure import FEWEST, horizon_figure
 from studies._open_loop import MEASURES, Point, curve, measure, reality
 from studies._worlds import Driver, drive, drivers, held_out
-from studies.answers import RESULTS, figure_folder, keep_answer, kept_answer, start
+from studies.answers import (
+    RESULTS,
+    figure_folder,
+    keep_answer,
+    kept_answer,
+    made_now,
+    refuse_other_settings,
+    start,
+)
 
 NAME = "horizon"
+VERSION = 2
+"""Of what is measured: bump when numbers change for other reasons than the models."""
 MODELS = (
     "adwm[eta=0.0,omega=1.0,reads=text]",
     "autoregressive_wm",
@@ -63,9 +74,7 @@ def study_task(
     data = task_named(task).log(log)
     block, outside = data.subset(n, seed), held_out(data, n, seed, episodes)
     settings = {"log": log, "n": n, "seed": seed, "episodes": episodes}
-    known = found.get(task, {})
-    if {name: known.get(name) for name in settings} != settings:
-        known = {"models": {}}
+    known = found.get(task, {"models": {}})
     inverse = InverseDynamics(block, rng_for("inverse dynamics", task, log, n, seed))
     real = reality(outside, data.horizon, inverse)
     found[task] = (
@@ -80,10 +89,11 @@ def study_task(
     )
     for driver in drivers(specs, task):
         bar.set_postfix_str(f"{task}: {driver.label}")
-        identity = {"spec": driver.spec, "version": _version(driver.spec)}
+        identity = {"spec": driver.spec, "version": _version(driver.spec), "study": VERSION}
         entry = known["models"].get(driver.label, {})
         if {name: entry.get(name) for name in identity} != identity:
-            known["models"][driver.label] = identity | _follow(driver, block, outside, inverse, seed)
+            found_now = _follow(driver, block, outside, inverse, seed)
+            known["models"][driver.label] = identity | {"made": made_now()} | found_now
         bar.update()
         yield
 
@@ -112,7 +122,10 @@ def _version(spec: str) -> int:
 
 
 def as_table(found: dict[str, Any]) -> str:
-    """Each model at the first, a middle and the last depth that enough episodes reach, 95 % intervals in brackets."""
+    """Each model at the first, a middle and the last depth that enough episodes reach, 95 % intervals in brackets.
+
+    Below it, on how many actions the action errors are.
+    """
     header = [
         "task",
         "model",
@@ -130,23 +143,28 @@ def as_table(found: dict[str, Any]) -> str:
     ]
     rows = []
     for task, entry in found.items():
-        depths = [p["depth"] for p in entry["real_action_error"] if p["episodes"] >= FEWEST]
         for name, model in entry["models"].items():
             if "declined" in model:
-                rows.append([task, f"`{name}`", "-", model["declined"], *["-"] * (len(header) - 4)])
+                rows.append([task, f"`{name}`", DASH, model["declined"], *[DASH] * (len(header) - 4)])
                 continue
-            for d in sorted({depths[0], depths[(len(depths) - 1) // 2], depths[-1]}):
+            reached = [p["depth"] for p in model["curves"]["return_error"] if p["episodes"] >= FEWEST]
+            for d in sorted({reached[0], reached[(len(reached) - 1) // 2], reached[-1]} if reached else ()):
                 real = _cell(entry["real_action_error"], d)
                 cells = {measure: _cell(model["curves"][measure], d) for measure in MEASURES}
                 cells = [*list(cells.values())[:4], real, *list(cells.values())[4:]]
                 alive = next(p["episodes"] for p in model["curves"]["return_error"] if p["depth"] == d)
                 rows.append([task, f"`{name}`", str(d), *cells, str(alive)])
-    return table(header, rows)
+    told = [
+        f"- {task}: {entry['known_actions']} actions are told apart, those of {percent(entry['known_action_share'])} "
+        f"of the logged steps; {DASH} where fewer than {FEWEST} episodes have one at this depth"
+        for task, entry in found.items()
+    ]
+    return "\n\n".join([table(header, rows), "*action error*:", "\n".join(told)])
 
 
 def _cell(points: Sequence[dict[str, float]], depth: int) -> str:
-    point = next((Point(**p) for p in points if p["depth"] == depth), None)
-    return "-" if point is None else f"{point.mean:.2f} [{point.low:.2f}, {point.high:.2f}]"
+    point = next((Point(**p) for p in points if p["depth"] == depth and p["episodes"] >= FEWEST), None)
+    return DASH if point is None else f"{point.mean:.2f} [{point.low:.2f}, {point.high:.2f}]"
 
 
 def main(
@@ -169,10 +187,18 @@ def main(
         seed: which block of the log that is.
         episodes: episodes outside the block to be led along.
         results: folder of results; writes studies/horizon.json and figures.
-        again: forget what an earlier run has found.
+        again: forget what an earlier run has found on these tasks.
+
+    Raises:
+        BenchError: an earlier run had other settings on one of these tasks.
     """
-    kept = None if again else kept_answer(results, NAME)
-    found = dict((kept or {}).get("tasks", {}))
+    kept = kept_answer(results, NAME) or {}
+    found = {task: entry for task, entry in kept.get("tasks", {}).items() if not (again and task in tasks)}
+    settings = {"log": log, "n": n, "seed": seed, "episodes": episodes}
+    for task in tasks:
+        refuse_other_settings(
+            NAME, task, {k: found[task].get(k) for k in settings} if task in found else None, settings
+        )
     total = sum(len(drivers(models, task)) for task in tasks)
     with tqdm(total=total, unit="model", dynamic_ncols=True) as bar:
         for task in tasks:

@@ -100,7 +100,7 @@ def board_answer(board: Board, sweep: Sweep, expected: Sequence[str], n_draws: i
     for spec, row in board.rows.items():
         scores = {p: measure(part, part.rows[spec], draws[p])["spearman"] for p, part in pools.items()}
         rows.append(_row_answer(row, pools["sweep"], scores))
-    rows.sort(key=lambda r: (r["all"]["value"] is None, -(r["all"]["value"] or 0.0), r["estimator"]))
+    rows.sort(key=_place)
     epsilon = dict(zip(sweep.policies, sweep.epsilons, strict=True))
     by_name = [-epsilon[name] for name in pools["sweep"].policies]
     perfect = {pool: ceilings(part)["spearman"] for pool, part in pools.items()}
@@ -116,6 +116,16 @@ def board_answer(board: Board, sweep: Sweep, expected: Sequence[str], n_draws: i
         "perfect": {pool: ceiling.value if ceiling else None for pool, ceiling in perfect.items()},
         "missing": [spec for spec in expected if spec not in board.rows],
     }
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Complete rows first, as in the leaderboard: others rank fewer policies."""
+    value = row["all"]["value"]
+    return not _complete(row), value is None, -(value or 0.0), row["estimator"]
+
+
+def _complete(row: Mapping[str, Any]) -> bool:
+    return row["cells"] == row["expected"]
 
 
 def _row_answer(row: Row, sweep: Board, scores: Mapping[str, Measured]) -> dict[str, Any]:
@@ -176,6 +186,9 @@ def markdown(content: Mapping[str, Any]) -> str:
     ]
     for board in content["boards"]:
         parts += _board_parts(board)
+    parts.append(
+        f"{PARTIAL} cells are missing or declined: such a row ranks fewer policies or fewer seeds, and stands last."
+    )
     if content["tasks_without_cells"]:
         parts.append(f"No stored cells: {', '.join(content['tasks_without_cells'])}.")
     return "\n\n".join(parts)
@@ -218,17 +231,17 @@ def _board_parts(board: Mapping[str, Any]) -> list[str]:
 
 
 def _how_many(board: Mapping[str, Any]) -> str:
-    """How many estimators the sweep alone finds good, and how many the other pools do."""
-    ranked = [r for r in board["rows"] if r["sweep"]["value"] is not None]
+    """How many estimators with all their cells the sweep alone finds good, and how many the other pools do."""
+    ranked = [r for r in board["rows"] if _complete(r) and r["sweep"]["value"] is not None]
     good = [sum((r[pool]["value"] or 0.0) >= GOOD for r in ranked) for pool in POOLS]
     return (
-        f"Of {len(ranked)} estimators that rank the sweep at all, {good[0]} reach {GOOD:g} on it, {good[1]} over all "
-        f"targets, {good[2]} without the sweep."
+        f"Of {len(ranked)} estimators that have all cells and rank the sweep at all, {good[0]} reach {GOOD:g} on it, "
+        f"{good[1]} over all targets, {good[2]} without the sweep."
     )
 
 
 def _board_row(row: Mapping[str, Any]) -> list[str]:
-    mark = "" if row["cells"] == row["expected"] else f" {PARTIAL}"
+    mark = "" if _complete(row) else f" {PARTIAL}"
     seeds = " / ".join(DASH if rho is None else f"{rho:.2f}" for rho in row["sweep"]["seeds"])
     sweep, everything, rest = (_shown(row, pool) for pool in POOLS)
     cells = f"{row['cells']} of {row['expected']}"

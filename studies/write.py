@@ -19,10 +19,11 @@ from typing import Any
 from bench.comparisons import baseline, best_classical
 from bench.errors import BenchError
 from bench.readme import fill_blocks
+from bench.registry import estimator_class, parse_spec
 from bench.report import LEGEND
 from bench.scoring import DRAWS, Standing, cost_seconds, score
 from bench.store import Store
-from bench.tables import DASH, cells, named, number, percent, rank, seconds, table, with_interval
+from bench.tables import DASH, cells, named, number, percent, rank, table, training, with_interval
 from studies._trainings import trainings_text
 from studies.answers import RESULTS, figure_folder, kept_answer, start
 
@@ -76,16 +77,37 @@ def study_text(page: Path, results: Path, name: str, key: str = "table", figure:
     drawn = sorted(figure_folder(results).glob("*.svg"))
     shown = [p for p in drawn if (p.stem == figure if figure else _belongs(p.stem, name))]
     links = [f"![{p.stem.replace('_', ' ')}]({_address(p, page)})" for p in shown]
-    return "\n\n".join([answer[key], *links, *_made(answer)])
+    notes = ["\n".join(f"- {note}" for note in answer["notes"])] if answer.get("notes") and key == "table" else []
+    return "\n\n".join([answer[key], *notes, *links, *_made(answer)])
 
 
 def _made(answer: Mapping[str, Any]) -> list[str]:
-    """When and by which code an answer was made: estimators may have changed since."""
+    """When and by which code an answer was made, and what has changed since."""
     source = answer.get("provenance", {})
     if not source.get("started"):
         return []
     commit = f", commit {source['commit'][:8]}" if source.get("commit") else ""
-    return [f"*Made on {source['started'][:10]}{commit}: `{source['command']}`*"]
+    entries = [x for task in _tasks(answer) for x in task.get("models", {}).values() if x]
+    days = sorted({entry["made"] for entry in entries if "made" in entry}) or [f"{source['started'][:10]}{commit}"]
+    return [f"*Made on {'; '.join(days)}: `{source['command']}`*", *_outdated(answer)]
+
+
+def _outdated(answer: Mapping[str, Any]) -> list[str]:
+    """Models whose code has another version now than when the answer was made."""
+    found = {}
+    for task in _tasks(answer):
+        for name, entry in task.get("models", {}).items():
+            spec = entry.get("spec", name)
+            if spec and "version" in entry:
+                now = estimator_class(parse_spec(spec)[0]).version
+                if entry["version"] != now:
+                    found[spec] = f"`{spec}` (version {entry['version']}, now {now})"
+    return [f"Made by older versions of {', '.join(found.values())}."] if found else []
+
+
+def _tasks(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    tasks = answer.get("tasks", {})
+    return list(tasks.values()) if isinstance(tasks, dict) else []
 
 
 def _belongs(stem: str, name: str) -> bool:
@@ -105,8 +127,9 @@ def leaderboard_text(results: Path, n_draws: int) -> str:
     command = "python run_bench.py run --profile published"
     if not any((Path(results) / "cells").glob("*/*/*.json")):
         return f"No cells are stored: `{command}` makes them."
-    parts = [part for standing in score(results, n_draws).main for part in _board_parts(standing)]
-    return "\n\n".join([*parts, LEGEND])
+    scores = score(results, n_draws)
+    parts = [part for standing in scores.main for part in _board_parts(standing)]
+    return "\n\n".join([*parts, LEGEND, *(["\n".join(f"- {note}" for note in scores.notes)] if scores.notes else [])])
 
 
 def _board_parts(standing: Standing) -> Iterator[str]:
@@ -135,7 +158,7 @@ def _row(standing: Standing, spec: str, role: str) -> list[str]:
         rank(standing, spec, "spearman", interval=True),
         number(scores["spearman_without_sweep"].value),
         percent(standing.count(spec, "unsupported") / board.n_expected),
-        seconds(cost_seconds(board.rows[spec])),
+        training(cost_seconds(board.rows[spec]), board.rows[spec].on_gpu),
         cells(standing, spec),
     ]
 

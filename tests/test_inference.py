@@ -43,6 +43,7 @@ def make_row(
         estimate_seconds=unknown,
         memory_mb=unknown,
         ess=unknown,
+        on_gpu=np.zeros(value.shape, dtype=bool),
         notes=(),
         reasons=(),
     )

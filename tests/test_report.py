@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from bench.board import boards
 from bench.errors import BenchError, UnknownNameError
 from bench.overall import overall
 from bench.plots.overview import overview_figure
+from bench.plots.planes import cost_figure
 from bench.plots.style import COLORS, MARKERS, label, save
 from bench.readme import update_readme
 from bench.report import leaderboard_text, write_report
@@ -112,6 +114,23 @@ def test_partial_rows_say_so_everywhere_and_come_after_full_ones(rows, report):
         rows["overall", "all", "adwm_dr"]["complete"] == "False"
         and not rows["overall", "all", "adwm_dr"]["gain_over_baseline"]
     )
+
+
+def test_training_on_a_gpu_is_said_and_such_rows_and_partial_ones_are_off_the_line_of_the_best(results, tmp_path):
+    copy = shutil.copytree(results, tmp_path / "results")
+    store = Store(copy)
+    for record in list(store.records()):
+        if record.spec == "fqe":
+            record.diagnostics["fit_on_gpu"] = 1.0
+            store.save(record, store.replicates(record) if record.status == "done" else None)
+    standing = next(s for s in score(copy, n_draws=0).main if s.board.log == "pooled")
+    assert standing.board.rows["fqe"].on_gpu.any() and not standing.board.rows["adwm_dr"].on_gpu.any()
+    names = {t.get_text().split(maxsplit=1)[1] for t in cost_figure(standing).axes[0].get_legend().get_texts()}
+    assert "fqe (GPU)" in names and any(name.startswith("cells are missing") for name in names)
+    [line] = [x for x in cost_figure(standing).axes[0].lines if x.get_drawstyle() == "steps-post"]
+    fqe = standing.table["fqe"]["mae"].value / standing.board.span
+    assert fqe not in line.get_ydata()
+    assert len(line.get_ydata()) >= 1
 
 
 def test_declined_cells_are_counted_and_their_reason_is_printed(rows, report):

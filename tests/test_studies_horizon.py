@@ -12,6 +12,7 @@ import pytest
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.errors import BenchError, DataError, UnsupportedError
 from bench.registry import task
+from bench.tables import DASH
 from estimators._world.world import Answer, World
 from studies import horizon
 from studies._comparison import InverseDynamics, TextSpace, same_text, token_f1
@@ -90,7 +91,8 @@ def test_a_world_that_replays_the_real_episode_is_perfect_at_every_depth(log, in
     for name in ("text_distance", "reward_error", "return_error", "termination_error"):
         assert found[name][alive] == pytest.approx(0, abs=1e-9), name
     for name in MEASURES:
-        assert np.isnan(found[name][~alive]).all(), name
+        late = found[name][~alive]
+        assert (np.isnan(late) | (late == (0 if name == "termination_error" else np.nan))).all(), name
     np.testing.assert_array_equal(found["action_error"], reality(episodes, log.horizon, inverse))
     assert np.nanmean(found["action_error"]) < 0.35  # chance: the most frequent action is 40 % of steps
 
@@ -108,17 +110,24 @@ def test_an_answer_is_compared_with_what_followed_the_same_action(log, inverse):
     assert np.isnan(found["exact_match"][0, 2]) and found["compared"][0, 2] == 1  # nothing recorded to compare with
 
 
-def test_after_an_ending_that_did_not_happen_no_text_is_compared_and_every_depth_is_an_error(inverse):
+def test_after_an_ending_that_did_not_happen_there_is_no_text_and_every_depth_is_an_error(inverse):
     steps = tuple(Step(f"sight {k}", "go on", 0.25) for k in range(4))
     t = Trajectory("x", "mill", "goal", steps, "sight 4", terminated=True)
     answers = [[Answer("sight 1", 0.25, False), Answer("sight 2", 0.25, True)]]
     found = measure([t], answers, 5, inverse)
     assert found["termination_error"][0, :4].tolist() == [0, 1, 1, 0]  # at depth 4 both are over
     assert found["compared"][0, :4].tolist() == [1, 0, 0, 0]
-    assert found["token_f1"][0, 0] == 1 and np.isnan(found["token_f1"][0, 1:]).all()
+    assert found["token_f1"][0, :4].tolist() == [1, 0, 0, 0] and np.isnan(found["token_f1"][0, 4])
+    assert found["text_distance"][0, 1:4].tolist() == [1, 1, 1]
+    assert found["action_error"][0, 1:4].tolist() == [1, 1, 1]
+    assert found["termination_error"][0, 4] == 0  # nor is it when reality has been over for long
     assert found["return_error"][0, :4].tolist() == [0, 0, 0.25, 0.5]  # nothing is paid after the end
     endless = measure([t], led(Replay([t], endless=True), [t]), 5, inverse)
-    assert endless["termination_error"][0, :4].tolist() == [0, 0, 0, 1] and endless["compared"][0, :4].all()
+    assert endless["termination_error"][0].tolist() == [0, 0, 0, 1, 1] and endless["compared"][0, :4].all()
+    cut = replace(t, terminated=False, truncated=True)
+    assert np.isnan(measure([cut], led(Replay([cut]), [cut]), 5, inverse)["termination_error"][0, 4])
+    strange = replace(t, steps=tuple(replace(s, action="sing") for s in steps))
+    assert np.isnan(measure([strange], answers, 5, inverse)["action_error"]).all()  # an action nobody tells apart
 
 
 def test_intervals_contain_the_mean_and_know_how_many_episodes_there_are():
@@ -189,8 +198,19 @@ def test_the_study_goes_on_where_it_was_and_draws(tmp_path, monkeypatch):
     monkeypatch.setattr(horizon, "drive", no_more)
     horizon.main(**arguments)
     assert json.loads((tmp_path / "studies" / "horizon.json").read_text())["tasks"] == first["tasks"]
-    with pytest.raises(AssertionError, match="computed again"):
+    with pytest.raises(BenchError, match="made with episodes 30 .now 31.. Run with --again"):
         horizon.main(**{**arguments, "episodes": 31})
+    with pytest.raises(AssertionError, match="computed again"):
+        horizon.main(**{**arguments, "episodes": 31, "again": True})
+    assert json.loads((tmp_path / "studies" / "horizon.json").read_text())["tasks"] == first["tasks"]
+
+
+def test_a_log_of_actions_that_nobody_tells_apart_has_curves_but_no_action_error(tmp_path, monkeypatch):
+    monkeypatch.setattr("studies._comparison.InverseDynamics.wrong", lambda self, b, a, c: np.full(len(a), np.nan))
+    horizon.main(tasks=("toy_chain",), models=("retrieval_wm",), n=60, episodes=20, results=tmp_path)
+    table = json.loads((tmp_path / "studies" / "horizon.json").read_text())["table"]
+    cells = [[c.strip() for c in line.split("|")] for line in table.splitlines() if "`retrieval_wm`" in line]
+    assert cells and all(row[7:9] == [DASH, DASH] and row[4] != DASH for row in cells)
 
 
 def test_joint_diffusion_is_led_in_both_ways_and_an_estimator_without_a_world_is_refused():

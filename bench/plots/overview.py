@@ -65,7 +65,7 @@ def overview_figure(scores: Scores) -> Figure:
             shape, shade = marker(scores.families[spec]), color(scores.families[spec])
             at = offset_copy(left.get_yaxis_transform(), figure, x=-10, units="points")
             left.plot(0, y, transform=at, marker=shape, color=shade, markersize=5.5, clip_on=False)
-        title(figure, "Off-policy evaluation leaderboard (best first, yellow is better)")
+        title(figure, "Off-policy evaluation leaderboard (complete rows first, then the best; yellow is better)")
         legend_below(figure, handles, COLUMNS)
         place(
             figure,

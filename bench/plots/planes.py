@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,28 +19,52 @@ from bench.scoring import Standing, cost_seconds
 
 @dataclass(frozen=True)
 class Spot:
-    """One estimator in a plane."""
+    """One estimator in a plane.
+
+    Attributes:
+        whole: it has all cells of its board; others are drawn hollow.
+        on_gpu: some of its training was done on a GPU, so that its seconds are not those of a CPU.
+    """
 
     spec: str
     family: str
     x: float
     y: float
+    whole: bool = True
+    on_gpu: bool = False
+
+    @property
+    def name(self) -> str:
+        """As the key has it."""
+        return label(self.spec, ": ") + (" (GPU)" if self.on_gpu else "")
+
+    @property
+    def look(self) -> dict[str, Any]:
+        """Its marker."""
+        shade = color(self.family)
+        face = {} if self.whole else {"markerfacecolor": "white", "markeredgecolor": shade, "markeredgewidth": 1.2}
+        return {"marker": marker(self.family), "color": shade, "linestyle": "none"} | face
 
 
 def cost_figure(standing: Standing) -> Figure | None:
-    """Error against seconds, with the line of those that nobody beats in both; None without timings."""
+    """Error against seconds, with the line of those that nobody beats in both; None without timings.
+
+    The line is drawn through complete rows that were trained on a CPU: others do not compare.
+    """
     span = standing.board.span or 1.0
     spots = []
     for spec in standing.order:
-        seconds, mae = cost_seconds(standing.board.rows[spec]), standing.table[spec]["mae"].value
-        if seconds is not None and mae and standing.complete(spec):
-            spots.append(Spot(spec, standing.board.rows[spec].family, max(seconds, 1e-4), mae / span))
+        row, mae = standing.board.rows[spec], standing.table[spec]["mae"].value
+        seconds = cost_seconds(row)
+        if seconds is not None and mae:
+            whole, on_gpu = standing.complete(spec), bool(row.on_gpu.any())
+            spots.append(Spot(spec, row.family, max(seconds, 1e-4), mae / span, whole, on_gpu))
     if not spots:
         return None
     with matplotlib.rc_context(RC):
         line = Line2D([], [], color=INK, lw=0.9, label="none is both cheaper and better")
         figure, axes = _plane(spots, f"{standing.board.label}: cost and error", line)
-        best = _undominated(spots)
+        best = _undominated([s for s in spots if s.whole and not s.on_gpu])
         axes.step([s.x for s in best], [s.y for s in best], where="post", color=INK, lw=0.9, zorder=1)
         decades(axes, "x", min(s.x for s in spots) / 2, max(s.x for s in spots) * 2.5)
         decades(axes, "y", min(s.y for s in spots) / 1.7, max(s.y for s in spots) * 1.7)
@@ -56,7 +81,8 @@ def interval_figure(standing: Standing) -> Figure | None:
     for spec in standing.order:
         found = standing.coverage[spec]
         if found.share is not None and found.width:
-            spots.append(Spot(spec, standing.board.rows[spec].family, found.width / span, found.share))
+            whole = standing.complete(spec)
+            spots.append(Spot(spec, standing.board.rows[spec].family, found.width / span, found.share, whole))
     if not spots:
         return None
     with matplotlib.rc_context(RC):
@@ -81,33 +107,16 @@ def _undominated(spots: Sequence[Spot]) -> list[Spot]:
 
 def _plane(spots: Sequence[Spot], heading: str, line: Line2D) -> tuple[Figure, Axes]:
     """The spots, and the key on the right, numbered as they are."""
-    key = [
-        Line2D(
-            [],
-            [],
-            marker=marker(s.family),
-            color=color(s.family),
-            linestyle="none",
-            markersize=6,
-            label=f"{i}  {label(s.spec, ': ')}",
-        )
-        for i, s in enumerate(spots, 1)
-    ]
+    key = [Line2D([], [], **s.look, markersize=6, label=f"{i}  {s.name}") for i, s in enumerate(spots, 1)]
+    if not all(s.whole for s in spots):
+        hollow = Spot("", "other", 0, 0, whole=False).look | {"color": INK, "markeredgecolor": INK}
+        key.append(Line2D([], [], **hollow, markersize=6, label="hollow: cells are missing or declined"))
     aside = text_width([entry.get_label() for entry in [*key, line]], 7.5) + 0.75
     figure = new_figure((4.7, max(3.2, 0.168 * len(spots) + 0.3)), (1, 1), (0, 0), Margins(0.75, aside, 0.5, 0.55))
     axes = figure.subplots()
     for spot in spots:
-        axes.plot(
-            spot.x,
-            spot.y,
-            marker=marker(spot.family),
-            markersize=7,
-            color=color(spot.family),
-            linestyle="none",
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            zorder=3,
-        )
+        edge = {"markeredgecolor": "white", "markeredgewidth": 0.5}
+        axes.plot(spot.x, spot.y, **(edge | spot.look), markersize=7, zorder=3)
     grid(axes, "both")
     axes.legend(
         handles=[*key, line],

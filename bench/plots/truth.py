@@ -16,6 +16,7 @@ from bench.plots.style import BAND, INK, RC, color, family_handles, marker
 from bench.scoring import Standing
 
 Z95 = float(norm.ppf(0.975))
+DOTTED = (0, (1, 1.2))
 
 
 def truth_figure(standing: Standing) -> Figure | None:
@@ -30,7 +31,10 @@ def truth_figure(standing: Standing) -> Figure | None:
     families = [standing.board.rows[spec].family for spec in specs]
     band = Patch(color=BAND, label="perfect estimator: 95 % noise of the measured truth")
     edge = Line2D([], [], color=INK, marker="^", markersize=5, linestyle="none", label="outside the frame")
+    dotted = Line2D([], [], color=INK, lw=0.8, linestyle=DOTTED, label="interval of the simulation alone")
+    simulating = any(standing.board.rows[spec].simulation_only for spec in specs)
     handles = [*family_handles(families), *([] if standing.board.exact else [band]), edge]
+    handles += [dotted] if simulating else []
     with matplotlib.rc_context(RC):
         figure, panels = small_multiples(specs, heading, "true value (mean return)", "estimate (mean return)", handles)
         low, high = _frame(standing)
@@ -75,7 +79,9 @@ def _estimates(axes: Axes, standing: Standing, spec: str, low: float, high: floa
     value, bottom, top = (x[row.done] for x in (row.value, row.low, row.high))
     inside = (value >= low) & (value <= high)
     shade = color(row.family)
-    axes.vlines(truth, np.clip(bottom, low, high), np.clip(top, low, high), color=shade, lw=0.8, alpha=0.45)
+    style = DOTTED if row.simulation_only else "solid"
+    lines = {"color": shade, "lw": 0.8, "alpha": 0.45, "linestyle": style}
+    axes.vlines(truth, np.clip(bottom, low, high), np.clip(top, low, high), **lines)
     axes.plot(
         truth[inside],
         value[inside],
