@@ -42,9 +42,9 @@ def seconds(value: float | None) -> str:
     return DASH if value is None else "<0.01" if value < 0.01 else f"{value:.2g}" if value < 100 else f"{value:.0f}"
 
 
-def training(value: float | None, on_gpu: np.ndarray) -> str:
-    """Seconds of training, said to be a GPU's where any of it was."""
-    return seconds(value) + (" (GPU)" if value is not None and on_gpu.any() else "")
+def training(value: float | None, on_gpu: bool) -> str:
+    """Seconds of training, said to be a GPU's where some of it was done on one."""
+    return seconds(value) + (" (GPU)" if value is not None and on_gpu else "")
 
 
 def with_interval(measured: Measured | Average, sign: bool = False) -> str:
@@ -155,7 +155,7 @@ def interval_table(standing: Standing) -> str:
             str(found.cells),
         ]
         cost = [
-            training(median_of(row.fit_seconds), row.on_gpu),
+            training(median_of(row.fit_seconds), bool(row.on_gpu.any())),
             seconds(median_of(row.estimate_seconds)),
             seconds(median_of(row.memory_mb)),
         ]

@@ -13,7 +13,7 @@ from bench.board import Board, Row
 from bench.comparisons import Comparison, compare_pair, with_holm
 from bench.inference import Draws, Measured, draw, measure
 from bench.scoring import median_of
-from bench.tables import CONSTANT, DASH, PARTIAL, number, seconds, table, with_interval
+from bench.tables import CONSTANT, DASH, PARTIAL, number, seconds, table, training, with_interval
 from studies.answers import known
 from studies.tuned_scales import on_whole_blocks
 
@@ -77,6 +77,7 @@ def _row_answer(board: Board, row: Row | None, draws: Draws) -> dict[str, Any]:
     found["mae_over_range"] = found["mae"]["value"] / board.span if board.span > 0 else None
     found["bias_by_policy"] = _bias_by_policy(board, row)
     found["fit_seconds"], found["estimate_seconds"] = median_of(row.fit_seconds), median_of(row.estimate_seconds)
+    found["fit_on_gpu"] = bool(row.on_gpu.any())
     return found
 
 
@@ -144,7 +145,7 @@ def _table_row(row: Mapping[str, Any]) -> list[str]:
         return [_name(row), why_empty(row), *[DASH] * 7, cells]
     mae, bias = (_interval(row[name], sign=name == "bias") for name in ("mae", "bias"))
     rank = f"{DASH} {CONSTANT}" if row["spearman"]["value"] is None else _interval(row["spearman"])
-    times = seconds(row["fit_seconds"]), seconds(row["estimate_seconds"])
+    times = training(row["fit_seconds"], row["fit_on_gpu"]), seconds(row["estimate_seconds"])
     differences = [_difference(row.get(key)) for key in REFERENCES]
     return [_name(row), mae, number(row["mae_over_range"]), bias, rank, *differences, *times, cells]
 

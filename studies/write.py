@@ -158,7 +158,7 @@ def _row(standing: Standing, spec: str, role: str) -> list[str]:
         rank(standing, spec, "spearman", interval=True),
         number(scores["spearman_without_sweep"].value),
         percent(standing.count(spec, "unsupported") / board.n_expected),
-        training(cost_seconds(board.rows[spec]), board.rows[spec].on_gpu),
+        training(cost_seconds(board.rows[spec]), bool(board.rows[spec].on_gpu.any())),
         cells(standing, spec),
     ]
 
