@@ -62,7 +62,7 @@ def cost_figure(standing: Standing) -> Figure | None:
     if not spots:
         return None
     with matplotlib.rc_context(RC):
-        line = Line2D([], [], color=INK, lw=0.9, label="none is both cheaper and better")
+        line = Line2D([], [], color=INK, lw=0.9, label="none is both cheaper and better (complete, no GPU)")
         figure, axes = _plane(spots, f"{standing.board.label}: cost and error", line)
         best = _undominated([s for s in spots if s.whole and not s.on_gpu])
         axes.step([s.x for s in best], [s.y for s in best], where="post", color=INK, lw=0.9, zorder=1)
