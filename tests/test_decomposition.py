@@ -7,8 +7,9 @@ import os
 import pytest
 
 from bench.errors import BenchError
+from bench.store import Store
 from studies.answers import figure_folder, kept_answer
-from studies.decomposition import KERNEL, SOFT, STEPS, canonical, main
+from studies.decomposition import KERNEL, SOFT, STEPS, canonical, clear, main, with_adjusted
 from tests.synthetic_results import Maker, write_results
 
 STEADY = dict(family="diffusion world model", noise=0.0, simulation=True)
@@ -59,3 +60,35 @@ def test_without_the_kernel_there_is_nothing_to_take_apart(tmp_path):
     )
     with pytest.raises(BenchError, match="holds no cells of"):
         main(tmp_path, n_draws=10)
+
+
+def test_a_difference_is_clear_only_once_the_number_of_boards_is_allowed_for():
+    def board(p: float) -> dict:
+        step = {"step": "soft tokens", "cells": 12, "p": p, "difference": 0.1, "low": 0.01, "high": 0.2}
+        return {"steps": [step], "rivals": {"best": None}}
+
+    boards = [board(p) for p in (0.01, 0.03, 0.04)]
+    first, second, third = (a["steps"][0] for a in with_adjusted([*boards, {**board(1), "steps": [{"cells": 0}]}])[:3])
+    assert [s["p_holm"] for s in (first, second, third)] == pytest.approx([0.03, 0.06, 0.06])
+    assert [clear(s) for s in (first, second, third)] == [True, False, False] and not clear({"cells": 0})
+    assert "p_holm" not in boards[0]["steps"][0]  # what was given is left as it was
+
+
+def test_the_rival_is_picked_and_shown_on_the_cells_of_the_kernel(tmp_path):
+    """Right on the second block alone, which the kernel lacks, must not make an estimator the best one."""
+    kernel, steady = canonical(KERNEL), Maker("direct", bias=0.15, noise=0.0)
+    makers = {kernel: Maker(bias=0.1, **STEADY), "fitted_q": steady, "prefix_tree": Maker("direct", noise=0.0)}
+    write_results(tmp_path, makers=makers, tasks=["alpha_world"], logs={"pooled": {100: (0, 1)}}, policies=6)
+    store = Store(tmp_path)
+    for record in list(store.records()):
+        if record.spec == kernel and record.cell.seed == 1:
+            record.status, record.value, record.reason = "failed", None, "x"
+            store.save(record)
+        elif record.spec == "prefix_tree" and record.cell.seed == 0:
+            record.value += 0.2
+            store.save(record, store.replicates(record) + 0.2)
+    main(tmp_path, n_draws=20)
+    (board,) = kept_answer(tmp_path, "decomposition")["boards"]
+    assert board["seeds"] == 1 and board["cells"] == 6 and board["expected"] == 12
+    assert board["rivals"]["best"] == "fitted_q" and board["rivals"]["minus"][0]["cells"] == 6
+    assert "alpha_world, pooled: one seed" in kept_answer(tmp_path, "decomposition")["table"]

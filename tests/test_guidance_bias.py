@@ -20,6 +20,7 @@ from studies.guidance_bias import (
     scale,
     value,
 )
+from studies.heat_map import heat_maps
 
 REFERENCE = {
     Form(1, 0): 0.000,
@@ -98,3 +99,9 @@ def test_the_answer_is_kept_with_its_table_and_figure(tmp_path, capsys, monkeypa
     assert kept["grid"]["relative_bias"][1][0] < 1e-12
     assert kept["provenance"]["packages"]["numpy"]
     assert {p.name for p in (tmp_path / "studies" / "figures").iterdir()} == {"guidance_bias.svg", "guidance_bias.png"}
+
+
+def test_heat_maps_share_one_scale_of_colors():
+    grids = {"near": np.array([[0.203, 0.205]]), "wide": np.array([[0.1, 0.9]]), "none": np.array([[np.nan, np.nan]])}
+    panels = heat_maps(grids, (1.0,), (0.0, 1.0), "x", "y").axes
+    assert {axes.images[0].get_clim() for axes in panels} == {(0.1, 0.9)}

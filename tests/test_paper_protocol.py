@@ -82,6 +82,9 @@ def test_constant_partial_and_missing_estimators_are_named(content):
     assert board["missing"] == ["joint_diffusion"]
     assert "Not in the store on this board: `joint_diffusion`." in text
     assert "| `adwm_dr` †" in text and "8 of 16" in text
+    whole = [row["cells"] == row["expected"] for row in board["rows"]]
+    assert whole == sorted(whole, reverse=True) and not whole[-1]  # others rank fewer policies, and stand last
+    assert f"Of {sum(r['sweep']['value'] is not None for r in board['rows'][: sum(whole)])} estimators" in text
     assert next(r for r in board["rows"] if r["estimator"] == "behavior_average")["sweep"]["chance"] is None
     assert content["tasks_without_cells"] == ["elsewhere"] and "No stored cells: elsewhere." in text
 

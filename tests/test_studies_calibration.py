@@ -83,6 +83,15 @@ def test_hallucinated_success_is_the_difference_of_shares():
     assert low < gap < high and 0.1 < high - low < 0.3
 
 
+def test_an_interval_of_episodes_that_were_played_once_per_instance_has_its_width():
+    rng = np.random.default_rng(1)
+    won = rng.random(50) < 0.5
+    once = Played(won.astype(float), np.ones(50), won, np.arange(50).astype(str))
+    many = Played(np.tile(won, 40).astype(float), np.ones(2000), np.tile(won, 40), np.tile(once.instances, 40))
+    _, low, high = success_gap(once, many, 0.9, np.random.default_rng(0))
+    assert high - low == pytest.approx(2 * 1.96 * np.sqrt(won.mean() * (1 - won.mean()) / 50), rel=0.25)
+
+
 def test_real_episodes_are_those_behind_the_truth():
     toy = task("toy_chain")
     real = really_played(toy, "expert")

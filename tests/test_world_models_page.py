@@ -10,9 +10,10 @@ import pytest
 
 from bench.cells import Cell, Record
 from bench.errors import BenchError, DataError, UnknownNameError
+from bench.registry import estimator_class
 from studies._trainings import trainings_text
 from studies.answers import answer_path, figure_folder, keep_answer
-from studies.write import GRID, PAGE, STUDIES, study_text, update_page
+from studies.write import GRID, PAGE, STUDIES, _made, study_text, update_page
 from tests.house import ROOT
 from tests.synthetic_results import MAKERS, write_results
 
@@ -72,6 +73,17 @@ def test_answers_and_figures_are_shown_and_nothing_else_changes(page, tmp_path):
     after = page.read_text(encoding="utf-8")
     outside = [re.sub(r"(<!-- generated:.*? -->).*?(<!-- end)", r"\1\2", t, flags=re.S) for t in (before, after)]
     assert outside[0] == outside[1]
+
+
+def test_an_answer_of_an_older_version_says_so_and_when_its_parts_were_made():
+    entries = {
+        "gaussian_wm": {"version": 0, "made": "2026-01-02, commit aa"},
+        "retrieval_wm": {"version": estimator_class("retrieval_wm").version, "made": "2026-01-03, commit bb"},
+    }
+    source = {"started": "2026-01-03T00:00:00", "commit": "bb", "command": "python -m studies.x"}
+    made, older = _made({"tasks": {"toy": {"models": entries}}, "provenance": source})
+    assert "2026-01-02, commit aa; 2026-01-03, commit bb" in made
+    assert "`gaussian_wm` (version 0, now" in older and "retrieval_wm" not in older
 
 
 def test_world_models_stand_beside_the_best_classical_estimator_and_the_baseline(page, results):
