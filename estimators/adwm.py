@@ -42,8 +42,9 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     """Take omega and eta from the other tasks of the ablation study, by error there; do not set them besides."""
     reads: Literal["auto", "soft", "text"] = "auto"
     """What the agent is shown: soft tokens, retrieved text, or soft tokens wherever the agent can read them."""
-    adapter: Literal["trained", "linear"] = "trained"
-    """How soft tokens are made; linear: mean word embeddings, never tried on the agent (an ablation)."""
+    adapter: Literal["trained", "long", "linear"] = "trained"
+    """How soft tokens are made; long: trained about ten times as long, until the agent acts no more alike; linear: mean
+    word embeddings, never tried on the agent (an ablation)."""
     sampler_steps: int = 8
     """Steps of the reverse diffusion; each but the last calls the denoiser twice."""
 

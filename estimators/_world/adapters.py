@@ -57,7 +57,8 @@ class AdapterConfig(Recipe[AdapterFit]):
 
 def adapted(fit: Fit, data: LoggedDataset, inside: Any, kind: Kind) -> AdapterFit:
     """The adapter of one agent (its `white_box`) to a fit's latents."""
-    return fitted(data, AdapterConfig(_encoder_hash(fit), inside.identity, AdapterTraining(kind=kind), fit, inside))
+    training = AdapterTraining.of(kind, data)
+    return fitted(data, AdapterConfig(_encoder_hash(fit), inside.identity, training, fit, inside))
 
 
 def _encoder_hash(fit: Fit) -> str:
