@@ -76,6 +76,9 @@ class Estimator(ABC):
     """The file stem; set by the registry."""
     version: ClassVar[int] = 1
     """Bump when numbers change; part of the identity of every result."""
+    added: ClassVar[dict[str, Any]] = {}
+    """Parameters that came after results had been stored, each with the value that means what was done before: with it
+    they are not part of the identity of a result, and what is stored stays valid."""
     tiny: ClassVar[dict[str, Any]] = {}
     """Parameters for one-second tests."""
     known_failures: ClassVar[dict[str, str]] = {}
@@ -94,6 +97,10 @@ class Estimator(ABC):
     def params(self) -> dict[str, Any]:
         """The hyper-parameters, as strict JSON values."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def identity(self) -> dict[str, Any]:
+        """The hyper-parameters that tell its results from others: all but those of `added` at the value given there."""
+        return {k: v for k, v in self.params().items() if k not in self.added or v != self.added[k]}
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
         """Why this estimator cannot judge `policy` from `data`, or None."""

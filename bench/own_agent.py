@@ -213,7 +213,7 @@ def _judged(policy: SharedScores, data: LoggedDataset, log: str, spec: str, esti
         policy=policy.name,
         estimator=estimator.name,
         version=estimator.version,
-        params=estimator.params(),
+        params=estimator.identity(),
         n_trajectories=len(data),
         seed=seed,
     )

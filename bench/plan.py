@@ -218,7 +218,7 @@ def _overridden(blocks: tuple[Block, ...], selection: Selection) -> tuple[Block,
 def _job(
     task: str, log: str, data: str, spec: str, estimator: Estimator, targets: Sequence[str], n: int, seed: int
 ) -> Job:
-    identity = dict(estimator=estimator.name, version=estimator.version, params=estimator.params(), n_trajectories=n)
+    identity = dict(estimator=estimator.name, version=estimator.version, params=estimator.identity(), n_trajectories=n)
     cells = [Cell(task=task, log=log, data=data, policy=policy, seed=seed, **identity) for policy in targets]
     return Job(task, log, spec, n, seed, tuple(cells))
 

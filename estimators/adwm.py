@@ -36,6 +36,8 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     """Exponent of the action posterior (classifier-free guidance); 1 is the learned kernel, 0 forgets the action."""
     eta: float = 0.3
     """Largest scale of the continuation guidance; above 0 it needs a policy that gives gradients."""
+    guided_below: float = 1.0
+    """Noise level under which the continuation acts: above it the expected clean latent averages many observations."""
     behavior: float = 0.0
     """Scale of a subtracted gradient of the log's own behavior, relative to the agent's (as STITCH-OPE does)."""
     tuned: bool = False
@@ -45,10 +47,13 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     adapter: Literal["trained", "long", "linear"] = "trained"
     """How soft tokens are made; long: trained about ten times as long, until the agent acts no more alike; linear: mean
     word embeddings, never tried on the agent (an ablation)."""
+    heads: Literal["logged", "mixed"] = "logged"
+    """What reward and ending are learned from; mixed: latents that the model generated, too."""
     sampler_steps: int = 8
     """Steps of the reverse diffusion; each but the last calls the denoiser twice."""
 
     version: ClassVar[int] = 5
+    added: ClassVar[dict[str, Any]] = {"guided_below": 1.0, "heads": "logged"}
     family: ClassVar[Family] = "diffusion world model"
     variants: ClassVar[tuple[str, ...]] = ("", "eta=0.0,omega=1.0", "eta=0.0,omega=1.0,reads=text")
     known_failures: ClassVar[dict[str, str]] = {
@@ -82,6 +87,16 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             raise BenchError(
                 f"{self.name}: behavior {self.behavior} scales a part of the guidance, which eta = 0 switches off."
             )
+        if self.guided_below != type(self).guided_below and self.eta == 0:
+            raise BenchError(
+                f"{self.name}: guided_below {self.guided_below} tells where guidance acts, which eta = 0 switches off."
+            )
+        from estimators._world.guidance import GUIDED_ABOVE
+
+        if self.guided_below <= GUIDED_ABOVE:
+            raise BenchError(
+                f"{self.name}: guided_below {self.guided_below} must be above {GUIDED_ABOVE}, where guidance ends."
+            )
         if self.adapter != "trained" and self.reads == "text":
             raise BenchError(f"{self.name}: with reads=text there are no soft tokens, and adapter would do nothing.")
         if self.behavior > 0 and self.tuned:
@@ -91,7 +106,13 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
                 f"{self.name}: tuned=true chooses omega and eta; omega {self.omega} and eta {self.eta} would do "
                 "nothing."
             )
-        return super().fit(data, rng)
+        super().fit(data, rng)
+        if self.heads == "mixed":
+            from estimators._world.fits import fitted
+            from estimators._world.heads import HeadsConfig
+
+            self.fit_ = fitted(self.fitted_data(), HeadsConfig(self.config(), self.fit_))
+        return self
 
     def world(self, policy: Policy) -> World:
         """See `SimulationEstimator`."""
@@ -110,5 +131,5 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             scales = tuned_scales(self.fitted_data().task, gradient=agent is not None)
             omega, eta = scales.omega, scales.eta
             notes.append(str(scales))
-        guidance = Guidance(omega, eta, self.behavior)
+        guidance = Guidance(omega, eta, self.behavior, self.guided_below)
         return DiffusionWorld(self.fit_, self.fitted_data(), guidance, self.sampler_steps, found, "; ".join(notes))

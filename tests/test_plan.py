@@ -52,6 +52,16 @@ def test_every_cell_has_a_key_of_its_own(house):
     assert len(set(keys)) == len(keys) == (2 * 10 + 4) * 4
 
 
+def test_a_parameter_that_came_later_leaves_old_keys_alone(move_in):
+    later = COSTLY.replace("    factor:", '    added = {"offset": 0.0}\n    offset: float = 0.0\n    factor:')
+    move_in({"costly": COSTLY, "later": later})
+    (before, neutral, other) = (
+        cells(plan(Selection(estimators=(spec,)))) for spec in ("costly", "later[offset=0]", "later[offset=1]")
+    )
+    assert [cell.model_dump() for cell in neutral] == [{**cell.model_dump(), "estimator": "later"} for cell in before]
+    assert other[0].params == {**before[0].params, "offset": 1.0}
+
+
 def test_planning_reads_no_log_and_loads_no_policy(house, monkeypatch):
     task = registry.task("coins")
     for method in ("log", "policy", "truth"):

@@ -148,7 +148,7 @@ def reader(tmp_path_factory):
     return LanguageModel.load(out / "reader-100", transcript), logged
 
 
-def test_a_distilled_adapter_tells_a_reading_agent_what_it_would_have_read(reader):
+def test_a_distilled_adapter_tells_a_reading_agent_what_it_would_have_read(reader, monkeypatch):
     lm, logged = reader
     assert np.exp(np.concatenate(LMPolicy("p", lm).log_prob_episodes(logged))).min() > 0.9  # it reads
     data = LoggedDataset("t", ("unknown",), 1.0, 3, tuple(logged))
@@ -160,10 +160,17 @@ def test_a_distilled_adapter_tells_a_reading_agent_what_it_would_have_read(reade
     assert torch.equal(again.model.rest[0].weight, trained.model.rest[0].weight)
     linear = train_adapter(fit, data, WhiteBox(lm), replace(settings, kind="linear"), np.random.default_rng(0))
     assert trained.facts["kl"] < linear.facts["kl"]
+    monkeypatch.setattr("estimators._world.adapter.LOOK_EVERY", 20)
+    longer = replace(AdapterTraining.of("long", data), updates=400, held_out=0.3)
+    best = train_adapter(fit, data, WhiteBox(lm), longer, np.random.default_rng(0))
+    assert best.facts["kl"] < linear.facts["kl"] and 0 < best.facts["kept"] <= best.facts["updates"] <= 400
+    one = train_adapter(fit, data, WhiteBox(lm), replace(longer, updates=19), np.random.default_rng(0))
+    assert one.facts["kept"] == 0.0 and one.facts["updates"] == 19.0  # no look: what it began with
 
 
 @pytest.mark.parametrize(
-    "spec", ["adwm", "adwm[behavior=1.0]", "adwm[eta=0.0,omega=1.0]", "adwm[adapter=linear,eta=0.0]"]
+    "spec",
+    ["adwm", "adwm[behavior=1.0]", "adwm[eta=0.0,omega=1.0]", "adwm[adapter=linear,eta=0.0]", "adwm[guided_below=5.0]"],
 )
 def test_guided_rollouts_with_a_language_model(lm, spec):
     data = LoggedDataset("t", ("unknown",), 1.0, 4, tuple(episodes(lm, 12)))

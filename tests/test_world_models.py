@@ -21,12 +21,13 @@ from estimators._world import fits
 from estimators._world.denoiser import Denoiser
 from estimators._world.devices import TRAIN_ON
 from estimators._world.guidance import Pools
+from estimators._world.heads import _generated
 from estimators._world.layers import unit
 from estimators._world.material import Material
 from estimators._world.model import SIZES, WorldModel
 from estimators._world.rollout import simulate
 from estimators._world.sampler import ArcSampler
-from estimators._world.training import Training, train_world
+from estimators._world.training import Lesson, Training, train_world
 from estimators._world.tuned_scales import tuned_scales
 from estimators._world.world import Answer, World, answered, starts_of
 from tasks.toy_chain.world import ToyChainEnvironment
@@ -105,6 +106,33 @@ def test_a_frozen_encoder_is_not_trained_and_the_rest_is(log):
     assert torch.equal(start.model.encoder.word.weight, frozen.model.encoder.word.weight)
     assert not torch.equal(start.model.encoder.word.weight, trained.model.encoder.word.weight)
     assert not torch.allclose(start.model.denoiser.input.weight, frozen.model.denoiser.input.weight, atol=1e-3)
+
+
+def test_heads_that_saw_generated_latents_judge_them_better_and_all_else_is_kept(log, tmp_path, monkeypatch):
+    monkeypatch.setattr(fits, "CACHE", tmp_path)
+    monkeypatch.setattr(fits, "COMMITTED", tmp_path / "none")
+    specs = [f"adwm[eta=0.0,size=tiny,updates=60,heads={heads}]" for heads in ("logged", "mixed")]
+    logged, mixed = (registry.make_estimator(spec).fit(log, np.random.default_rng(0)).fit_ for spec in specs)
+    facts = mixed.facts
+    assert facts["events_generated"] < facts["events_generated_before"]
+    assert facts["events"] + facts["events_generated"] < logged.facts["events"] + facts["events_generated_before"]
+    before, after = logged.model.state_dict(), mixed.model.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"event"}
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+def test_generated_latents_stand_where_logged_ones_stood(trained):
+    lesson = Lesson(trained.model, trained.material, TINY, torch.Generator().manual_seed(0))
+    lesson.freeze()
+    batch = lesson.batch(range(100))
+    flat, _ = lesson.frozen(trained.model, batch)
+    before, after = _generated(trained.model, batch, flat, torch.Generator().manual_seed(1))
+    lengths = batch.real.sum(dim=1).tolist()
+    for z, made, logged in zip(before.split(lengths), after.split(lengths), flat.z.split(lengths), strict=True):
+        assert torch.equal(z[0], logged[0]) and torch.equal(z[1:], made[:-1])
+    apart = torch.cdist(after, flat.after)
+    assert apart.diagonal().mean() < 0.75 * apart.mean()  # nearer to its own than to others
 
 
 def test_a_stored_fit_gives_the_number_of_a_fresh_one(log, tmp_path, monkeypatch):

@@ -28,11 +28,13 @@ class Guidance:
             forgets the action.
         eta: largest scale of the continuation gradient; grows as noise falls.
         behavior: scale, relative to the agent's, of a subtracted gradient of the log's own behavior (as in STITCH-OPE).
+        below: noise level under which the continuation acts.
     """
 
     omega: float
     eta: float
     behavior: float = 0.0
+    below: float = 1.0
 
 
 class DiffusionWorld(LatentWorld):
@@ -68,16 +70,24 @@ class DiffusionWorld(LatentWorld):
         noise = torch.randn(now.live.z.shape, generator=generator)
         if self.guidance.eta == 0:
             return self.sampler.sample(lambda z, sigma: self._denoise(now, z, sigma), noise)
+        below, behavior = self.guidance.below, self.guidance.behavior
         with self.session.lookahead() as ahead:
-            guide = Continuation(now, ahead, self.adapter.model, self.guidance.behavior, self._logged_actions)
+            guide = Continuation(now, ahead, self.adapter.model, below, behavior, self._logged_actions)
             return self.sampler.sample(lambda z, sigma: self._guided(now, guide, z, sigma), noise)
 
     def _guided(self, now: Transition, guide: Continuation, z: Tensor, sigma: float) -> Tensor:
-        """Adds eta_k sigma^2 times the gradient: a score is (expected clean latent - noisy latent) / sigma^2."""
+        """Adds eta_k sigma^2 times the gradient: a score is (expected clean latent - noisy latent) / sigma^2.
+
+        The gradient is taken at the expected clean latent, not at the noisy one: the derivative between the two, near 1
+        where there is little noise and 1 / (1 + sigma^2) for data of unit scale where there is much, is left out
+        below sigma = 1 and makes the scale 1 above.
+        """
         clean = self._denoise(now, z, sigma)
         if not guide.active(sigma):
             return clean
-        shift = self.guidance.eta * self.sampler.progress(sigma) ** 2 * sigma**2 * guide.gradient(clean, sigma)
+        shift = (
+            self.guidance.eta * self.sampler.progress(sigma) ** 2 * min(sigma, 1.0) ** 2 * guide.gradient(clean, sigma)
+        )
         self.moved[0] += float(shift.norm(dim=-1).sum())
         self.moved[1] += len(shift)
         return clean + shift

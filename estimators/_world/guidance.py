@@ -12,9 +12,7 @@ from bench.data import LoggedDataset
 from estimators._world.adapter import Adapter
 from estimators._world.latent_world import Transition
 
-ACTIVE_BELOW = 1.0
-"""Noise level under which guidance begins: above it the expected clean latent is an average of many observations."""
-ACTIVE_ABOVE = 0.3
+GUIDED_ABOVE = 0.3
 """Noise level above which it ends: what it moves is sigma^2 eta_k times a gradient of length at most 1, which below
 this level is less than a hundredth of a latent axis, and each level costs two passes through the agent."""
 LARGEST = 1.0
@@ -32,6 +30,7 @@ class Continuation:
     Args:
         now: the transition that is being generated.
         ahead: the agent's next turn, open for trying.
+        below: noise level under which guidance begins.
         behavior: scale of the subtracted gradient of the behavior-cloning head for the same action.
         logged_actions: B texts, one tried in each live episode, to (1 + K, action) vectors of it and of the other
             actions logged in the instance.
@@ -42,17 +41,18 @@ class Continuation:
         now: Transition,
         ahead: Lookahead,
         adapter: Adapter,
+        below: float,
         behavior: float,
         logged_actions: Callable[[Sequence[str]], Sequence[Tensor]],
     ):
-        self.now, self.ahead, self.adapter, self.behavior = now, ahead, adapter, behavior
+        self.now, self.ahead, self.adapter, self.below, self.behavior = now, ahead, adapter, below, behavior
         self.logged_actions = logged_actions
         self.actions: list[tuple[int, ...]] | None = None
         self._known: dict[float, Tensor] = {}
 
     def active(self, sigma: float) -> bool:
         """Whether this noise level is guided."""
-        return ACTIVE_ABOVE < sigma < ACTIVE_BELOW
+        return GUIDED_ABOVE < sigma < self.below
 
     def gradient(self, clean: Tensor, sigma: float) -> Tensor:
         """(B, d), each row at most `LARGEST` long."""

@@ -81,15 +81,13 @@ def train_world(
     in which a GPU adds."""
     started, shape, device = time.perf_counter(), SIZES[size], training_device()
     material = Material(data, shape.vocabulary, shape.max_tokens, knows_instance)
-    order = rng.permutation(len(material))
-    held_out, learned = np.split(order, [max(1, round(training.held_out * len(order)))])
-    learned = learned if len(learned) else held_out  # a log of one episode
+    learned, held_out = split(len(material), training.held_out, rng)
     generator = seeded(device, int(rng.integers(2**62)))
     rewards = reward_support(torch.tensor(data.columns.rewards, dtype=torch.float32))
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.integers(2**62)))
         model = WorldModel(shape, rewards, goal_relation, len(material.instances))
-    facts = _Loop(model.to(device), material, training, generator).run(learned, held_out, rng)
+    facts = Lesson(model.to(device), material, training, generator).run(learned, held_out, rng)
     model.cpu()
     facts |= {
         "cut_observation_share": material.cut_share,
@@ -102,7 +100,15 @@ def train_world(
     return Fit(model.eval(), material, facts)
 
 
-class _Loop:
+def split(episodes: int, share: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Which episodes to learn from and which to hold out; one episode alone is both."""
+    held_out, learned = np.split(rng.permutation(episodes), [max(1, round(share * episodes))])
+    return (learned if len(learned) else held_out), held_out
+
+
+class Lesson:
+    """A model, a log, and the two parts of the training."""
+
     def __init__(self, model: WorldModel, material: Material, training: Training, generator: torch.Generator):
         self.model, self.material, self.training, self.generator = model, material, training, generator
         self.device = generator.device
@@ -111,9 +117,10 @@ class _Loop:
         self.length = float(material.columns.lengths.mean())
 
     def run(self, learned: np.ndarray, held_out: np.ndarray, rng: np.random.Generator) -> dict[str, float]:
+        """Trains everything; the facts of `Fit`."""
         if not self.training.frozen_encoder:
             self._train_encoder(learned, rng)
-        self._freeze()
+        self.freeze()
         return self._train_dynamics(learned, held_out, rng)
 
     def _train_encoder(self, learned: np.ndarray, rng: np.random.Generator) -> None:
@@ -121,8 +128,8 @@ class _Loop:
         training, model = self.training, self.model
         target = copy.deepcopy(model)
         optimizer = _optimizer(model.parameters(), model.size.rate)
-        for update, part in enumerate(_batches(learned, training.steps / self.length, training.encoder_updates, rng)):
-            batch = self._batch(part)
+        for update, part in enumerate(batches(learned, training.steps / self.length, training.encoder_updates, rng)):
+            batch = self.batch(part)
             words = self._words(batch.texts.tolist())
             latents = model.read(*words)
             with torch.no_grad():
@@ -137,7 +144,7 @@ class _Loop:
             getattr(model, part).load_state_dict(getattr(target, part).state_dict())
 
     @torch.no_grad()
-    def _freeze(self) -> None:
+    def freeze(self) -> None:
         """From now on latents stay as they are: every text of the log is read once more, and then no more."""
         for part in ENCODER:
             getattr(self.model, part).requires_grad_(False)
@@ -156,9 +163,9 @@ class _Loop:
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
         optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], model.size.rate)
         best, kept, waited, done = math.inf, None, 0, 0
-        for update, part in enumerate(_batches(learned, training.frozen_steps / self.length, training.updates, rng)):
-            batch = self._batch(part)
-            flat, latents = self._frozen(model, batch)
+        for update, part in enumerate(batches(learned, training.frozen_steps / self.length, training.updates, rng)):
+            batch = self.batch(part)
+            flat, latents = self.frozen(model, batch)
             loss = self._loss(batch, flat, latents.action, training.levels)
             _step(optimizer, model, loss, model.size.rate * _rate(update, training.updates))
             average.update_parameters(model)
@@ -178,7 +185,7 @@ class _Loop:
         model.load_state_dict(weights)
         return facts | {"updates": float(done)}
 
-    def _batch(self, episodes: Sequence[int]) -> Batch:
+    def batch(self, episodes: Sequence[int]) -> Batch:
         """Some episodes to learn from, some of them without their instance."""
         batch = moved(self.material.batch(episodes), self.device)
         told = torch.rand(len(batch.instance), generator=self.generator, device=self.device) >= self.training.unknown
@@ -188,7 +195,8 @@ class _Loop:
         ids, shared = self.material.words(texts)
         return ids.to(self.device), shared.to(self.device)
 
-    def _frozen(self, model: WorldModel, batch: Batch) -> tuple[Flat, Latents]:
+    def frozen(self, model: WorldModel, batch: Batch) -> tuple[Flat, Latents]:
+        """Its steps and the vectors of its texts, once they are frozen."""
         latents = self.latents.of(batch.texts)
         return flatten(model, batch, latents, latents.observation), latents
 
@@ -209,7 +217,7 @@ class _Loop:
         model.eval()
         totals, steps = np.zeros(5), 0
         for start in range(0, len(episodes), 32):
-            flat, _ = self._frozen(model, moved(self.material.batch(episodes[start : start + 32]), self.device))
+            flat, _ = self.frozen(model, moved(self.material.batch(episodes[start : start + 32]), self.device))
             n, given = len(flat.z), (flat.after, flat.past, flat.done, flat.action)
             losses = []
             for dropped in (False, True):
@@ -270,7 +278,7 @@ def _word_loss(model: WorldModel, ids: Tensor, batch: Batch, latents: Latents) -
     return F.binary_cross_entropy_with_logits(logits, held[seen], reduction="none").sum(dim=1).mean() / 10
 
 
-def _batches(episodes: np.ndarray, size: float, updates: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def batches(episodes: np.ndarray, size: float, updates: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """`updates` batches of about `size` episodes, epoch after epoch in new random orders."""
     made = 0
     while made < updates:
