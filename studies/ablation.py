@@ -41,6 +41,7 @@ NAME = "ablation"
 FOLDER = "ablation"
 """Of the cells, inside the results folder."""
 KERNEL = "adwm[omega=1,eta=0]"
+LONG = "adwm[adapter=long,heads=mixed]"
 VARIANTS = {
     "full": "adwm",
     "no action guidance (CFG)": "adwm[omega=0]",
@@ -50,6 +51,12 @@ VARIANTS = {
     "no goal relation": "adwm[goal_relation=false]",
     "instances not told apart": "adwm[knows_instance=false]",
     "negative behavior term": "adwm[behavior=1]",
+    "longer adapter training": "adwm[adapter=long]",
+    "heads that saw generated latents": "adwm[heads=mixed]",
+    "both": LONG,
+    "both, guided from more noise": "adwm[adapter=long,guided_below=5,heads=mixed]",
+    "both, and ten times the continuation": "adwm[adapter=long,eta=3,guided_below=5,heads=mixed]",
+    "both, exact kernel": "adwm[adapter=long,eta=0,heads=mixed,omega=1]",
     "exact kernel": KERNEL,
     "exact kernel, agent reads text": "adwm[omega=1,eta=0,reads=text]",
     "Gaussian latent": "gaussian_wm",

@@ -4,7 +4,8 @@
 
 From stored cells; nothing is estimated here. On every board of the leaderboard, the learned kernel alone (omega = 1,
 eta = 0, the agent reads text) carries the error of the model and of its way back to text, and nothing else. From there
-to `adwm` are two steps, and beside it stand models that differ from it in one thing each; every step is the difference
+to `adwm` are two steps, both also taken after a longer training of what reads latents, and beside it stand models that
+differ from it in one thing each; every step is the difference
 of two errors on the same cells, with a 95 % interval (paired bootstrap over policies, seeds and true values). Some are
 compared with the best classical estimator of the board, too, which is picked in hindsight, on the cells of the kernel.
 A difference counts as clear only if its p-value is below 5 % once adjusted for the number of boards of the step (Holm):
@@ -37,6 +38,8 @@ from studies.decomposition_figure import LEVEL, decomposition_figure
 NAME = "decomposition"
 KERNEL = "adwm[omega=1,eta=0,reads=text]"
 SOFT = "adwm[omega=1,eta=0]"
+LONG = "adwm[adapter=long,heads=mixed]"
+LONG_SOFT = "adwm[adapter=long,heads=mixed,omega=1,eta=0]"
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,10 @@ class Step:
 
 STEPS = (
     Step("soft tokens", KERNEL, SOFT, "the agent reads soft tokens in place of text: policy-sampling error"),
+    Step("longer training", SOFT, LONG_SOFT, "adapters trained ten times as long, heads that saw generated latents"),
+    Step("soft tokens then", KERNEL, LONG_SOFT, "soft tokens in place of text, after the longer training"),
     Step("guidance", SOFT, "adwm", "the declared omega and eta in place of 1 and 0: guidance error"),
+    Step("guidance then", LONG_SOFT, LONG, "the same after the longer training"),
     Step("diffusion", "gaussian_wm", KERNEL, "diffusion in place of one Gaussian step, on the same fit"),
     Step("learning", "retrieval_wm", KERNEL, "a learned kernel in place of the nearest logged transition"),
     Step("latents", "autoregressive_wm", KERNEL, "latents in place of words that are written one by one"),
@@ -65,7 +71,13 @@ STEPS = (
 )
 
 
-RIVALS = {"kernel alone": KERNEL, "adwm": "adwm", "gaussian_wm": "gaussian_wm", "diffusion_wm": "diffusion_wm"}
+RIVALS = {
+    "kernel alone": KERNEL,
+    "adwm": "adwm",
+    "adwm, longer": LONG,
+    "gaussian_wm": "gaussian_wm",
+    "diffusion_wm": "diffusion_wm",
+}
 """What is compared with the best classical estimator: name to spec."""
 
 
@@ -111,7 +123,7 @@ def _rivals(board: Board, cells: np.ndarray, draws: Draws) -> dict[str, Any]:
 
 def _step_answer(board: Board, step: Step, draws: Draws) -> dict[str, Any]:
     before, after = (board.rows.get(canonical(spec)) for spec in (step.before, step.after))
-    same = step.name == "soft tokens" and board.exact  # agents that are tables read text under either spec
+    same = step.name.startswith("soft tokens") and board.exact  # agents that are tables read text under either spec
     found = None if before is None or after is None or same else compare_pair(board, after, before, step.before, draws)
     if found is None:
         return {"step": step.name, "cells": 0}

@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from bench.plots.style import INK, RC, Margins, grid, legend_below, legend_height, new_figure, place, text_width, title
 from bench.tables import PARTIAL
 
+COLUMNS = 5
 CLEAR, OPEN = INK, "#9a9a9a"
 """Colors of differences that are told apart from 0 and of those that are not: families have others."""
 LEVEL = 0.05
@@ -29,9 +30,13 @@ def decomposition_figure(answers: Sequence[Mapping[str, Any]], steps: Sequence[s
     with matplotlib.rc_context(RC):
         names = [f"{a['task']}, {a['log']}" + ("" if a["cells"] == a["expected"] else f" {PARTIAL}") for a in answers]
         margins = Margins(text_width(names, 8) + 0.3, 0.2, 0.8, 0.75 + legend_height(2, 2))
-        figure = new_figure((1.5, 0.26 * len(names) + 0.2), (1, len(steps)), (0.2, 0.0), margins)
-        panels = figure.subplots(1, len(steps), sharex=True, sharey=True, squeeze=False)[0]
-        for k, (axes, step) in enumerate(zip(panels, steps, strict=True)):
+        columns = min(COLUMNS, len(steps))
+        shape = (-(-len(steps) // columns), columns)
+        figure = new_figure((1.5, 0.26 * len(names) + 0.2), shape, (0.2, 0.35), margins)
+        panels = figure.subplots(*shape, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes in panels[len(steps) :]:
+            axes.set_visible(False)
+        for k, (axes, step) in enumerate(zip(panels, steps, strict=False)):
             axes.set_title(step, pad=5, y=1.0)
             for y, answer in enumerate(answers):
                 _line(axes, y, answer["steps"][k])

@@ -66,7 +66,7 @@ def test_the_plan_holds_every_spec_once_on_the_published_block():
     jobs = Run(task=("toy_chain",), policies=("expert",)).jobs()
     assert sorted(job.spec for job in jobs) == sorted([*specs()] * 3)
     assert {(job.log, job.n) for job in jobs} == {("pooled", 1000)} and {job.seed for job in jobs} == {0, 1, 2}
-    assert len(specs()) == 19  # 11 variants, 12 of the grid, 4 in both
+    assert len(specs()) == 25  # 17 variants, 12 of the grid, 4 in both
     assert {"adwm", canonical(KERNEL), "gaussian_wm", "adwm[eta=1.0,omega=2.0]"} <= set(specs())
 
 
