@@ -15,8 +15,9 @@ MODELS = {
     "windows": ("joint_diffusion", "window"),
 }
 """Column to the estimator whose cells tell of it, and the prefix of its facts there."""
-CAPTION = """Share of the held-out loss that each model removes; the updates whose weights were kept, of those that ran;
-how long the training took on one core, or on a GPU that other trainings shared; parameters. The latent model, one for
+CAPTION = """Share of the held-out loss that each model removes; the updates that ran, or those whose weights were kept of
+those that ran, where that is known; how long the training took on one core, or on a GPU that other trainings shared;
+parameters. The latent model, one for
 all estimators that live in latents, is compared with itself when it is not told the action; the language model with
 the shares of the answers in the log; windows with a model that ignores where they start. Several trainings: their
 range."""

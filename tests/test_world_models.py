@@ -304,8 +304,10 @@ def test_one_member_of_the_ensemble_is_the_exact_kernel_and_more_are_dealt_the_e
     parts = several._play(policy, np.random.default_rng(1))
     assert [len(part.starts) for part in parts] == [7, 7, 6]
     assert together.terms[1::3, 0] == pytest.approx(parts[1].returns, abs=0)
-    means = [part.returns.mean() for part in parts]
-    assert together.diagnostics["between_fits_sd"] == pytest.approx(np.std(means, ddof=1))
+    noise = np.mean([part.returns.var(ddof=1) / len(part.returns) for part in parts])
+    between = np.var([part.returns.mean() for part in parts], ddof=1) - noise
+    assert together.diagnostics["between_fits_sd"] == pytest.approx(np.sqrt(max(between, 0)))
+    assert together.diagnostics["fit_seconds"] == pytest.approx(sum(fit.facts["seconds"] for fit in several.fits_))
     with pytest.raises(BenchError, match="between 1 and rollouts"):
         judged("diffusion_wm", fits=21)
 

@@ -141,6 +141,7 @@ class _Loop:
             waited, facts = waited + 1, self.measure(torch.from_numpy(held_out).to(self.device))
             log.info("windows, update %d of %d: %s", done, training.updates, {k: round(v, 3) for k, v in facts.items()})
             if facts["denoising"] < best:
+                facts |= {"best_update": float(done)}
                 best, kept, waited = facts["denoising"], (copy.deepcopy(self.average.module.state_dict()), facts), 0
         weights, facts = kept
         self.denoiser.load_state_dict(weights)

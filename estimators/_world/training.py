@@ -61,7 +61,7 @@ class Fit:
         model: averaged weights, in evaluation mode.
         material: the log it learned from.
         facts: held-out losses, `gain` (share of the unconditional denoising loss that knowing the action removes),
-            updates, seconds, parameters, `on_gpu` (1 if it was trained on one).
+            updates, best_update (whose weights were kept), seconds, parameters, `on_gpu` (1 if it was trained on one).
     """
 
     model: WorldModel
@@ -176,6 +176,7 @@ class Lesson:
             log.info("update %d of %d: %s", done, training.updates, {k: round(v, 3) for k, v in facts.items()})
             loss = facts["denoising"] + facts["events"]
             if loss < best:
+                facts |= {"best_update": float(done)}
                 best, kept, waited = loss, (copy.deepcopy(average.module.state_dict()), facts), 0
             else:
                 waited += 1
