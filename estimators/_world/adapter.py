@@ -200,10 +200,11 @@ def _distilled(
         teacher = inside.logits(torch.cat([taught[i] for i in chosen])).log_softmax(dim=-1)
         student = inside.logits(inside.action_states(episodes, latents.soft(adapter, episodes))).log_softmax(dim=-1)
         loss = F.kl_div(student, teacher, log_target=True, reduction="batchmean")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
-        optimizer.step()
+        if loss.requires_grad:  # not if all have a single step: the first observation is always read as text
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(adapter.parameters(), 1.0)
+            optimizer.step()
         schedule.step()
         yield done
 
