@@ -168,6 +168,16 @@ def test_a_distilled_adapter_tells_a_reading_agent_what_it_would_have_read(reade
     assert one.facts["kept"] == 0.0 and one.facts["updates"] == 19.0  # no look: what it began with
 
 
+def test_episodes_of_one_step_teach_an_adapter_nothing_and_do_no_harm(lm):
+    data = LoggedDataset("t", ("unknown",), 1.0, 1, tuple(replace(t, steps=t.steps[:1]) for t in episodes(lm, 6)))
+    fit = train_world(data, "tiny", Training(updates=2, encoder_updates=1), True, True, np.random.default_rng(0))
+    settings = AdapterTraining(updates=3, batch=1)
+    trained = train_adapter(fit, data, WhiteBox(lm), settings, np.random.default_rng(0))
+    linear = train_adapter(fit, data, WhiteBox(lm), replace(settings, kind="linear"), np.random.default_rng(0))
+    for name, weight in trained.model.state_dict().items():
+        assert torch.equal(weight, linear.model.state_dict()[name])
+
+
 @pytest.mark.parametrize(
     "spec",
     ["adwm", "adwm[behavior=1.0]", "adwm[eta=0.0,omega=1.0]", "adwm[adapter=linear,eta=0.0]", "adwm[guided_below=5.0]"],
