@@ -108,10 +108,9 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             )
         super().fit(data, rng)
         if self.heads == "mixed":
-            from estimators._world.fits import fitted
-            from estimators._world.heads import HeadsConfig
+            from estimators._world.heads import with_mixed_heads
 
-            self.fit_ = fitted(self.fitted_data(), HeadsConfig(self.config(), self.fit_))
+            self.fit_ = with_mixed_heads(self.fit_, self.config(), self.fitted_data())
         return self
 
     def world(self, policy: Policy) -> World:

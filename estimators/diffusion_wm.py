@@ -27,8 +27,8 @@ class DiffusionWorldModel(LearnedWorldEstimator):
 
     Ours, beyond the adwm paper: what is left of its method where guidance and soft tokens do harm. omega = 1, eta = 0,
     the agent reads text. One training says little on a log that shares few actions with the policy: `fits` of them play
-    an equal share of the episodes each, and `between_fits_sd` tells how far they disagree beyond the noise of so few
-    episodes: 0 where no more than that is to be seen.
+    an equal share of the episodes each, and `between_fits_sd` tells how far they disagree, the noise of so few episodes
+    included.
     """
 
     fits: int = 3
@@ -77,15 +77,9 @@ class DiffusionWorldModel(LearnedWorldEstimator):
         found = super().estimate(policy, rng)
         if self.fits == 1:
             return found
-        shares = [found.terms[k :: self.fits, 0] for k in range(self.fits)]
-        noise = np.mean([np.var(x, ddof=1) / len(x) if len(x) > 1 else np.inf for x in shares])
-        between = max(0.0, float(np.var([x.mean() for x in shares], ddof=1) - noise))
-        return replace(found, diagnostics={**found.diagnostics, "between_fits_sd": float(np.sqrt(between))})
-
-    def facts(self) -> dict[str, float]:
-        """Of the member whose knowledge of the action gains least; `fit_seconds` are of all trainings together."""
-        told = {name: [fit.facts[name] for fit in self.fits_] for name in ("seconds", "on_gpu")}
-        return super().facts() | {"fit_seconds": sum(told["seconds"]), "fit_on_gpu": max(told["on_gpu"])}
+        member = np.arange(self.rollouts) % self.fits
+        means = [found.terms[member == k].mean() for k in range(self.fits)]
+        return replace(found, diagnostics={**found.diagnostics, "between_fits_sd": float(np.std(means, ddof=1))})
 
     def _play(self, policy: Policy, rng: np.random.Generator) -> list[Simulation]:
         data = self.fitted_data()

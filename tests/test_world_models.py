@@ -21,7 +21,7 @@ from estimators._world import fits
 from estimators._world.denoiser import Denoiser
 from estimators._world.devices import TRAIN_ON
 from estimators._world.guidance import Pools
-from estimators._world.heads import _generated
+from estimators._world.heads import generated
 from estimators._world.layers import unit
 from estimators._world.material import Material
 from estimators._world.model import SIZES, WorldModel
@@ -127,7 +127,7 @@ def test_generated_latents_stand_where_logged_ones_stood(trained):
     lesson.freeze()
     batch = lesson.batch(range(100))
     flat, _ = lesson.frozen(trained.model, batch)
-    before, after = _generated(trained.model, batch, flat, torch.Generator().manual_seed(1))
+    before, after = generated(trained.model, batch, flat, torch.Generator().manual_seed(1))
     lengths = batch.real.sum(dim=1).tolist()
     for z, made, logged in zip(before.split(lengths), after.split(lengths), flat.z.split(lengths), strict=True):
         assert torch.equal(z[0], logged[0]) and torch.equal(z[1:], made[:-1])
@@ -304,10 +304,8 @@ def test_one_member_of_the_ensemble_is_the_exact_kernel_and_more_are_dealt_the_e
     parts = several._play(policy, np.random.default_rng(1))
     assert [len(part.starts) for part in parts] == [7, 7, 6]
     assert together.terms[1::3, 0] == pytest.approx(parts[1].returns, abs=0)
-    noise = np.mean([part.returns.var(ddof=1) / len(part.returns) for part in parts])
-    between = np.var([part.returns.mean() for part in parts], ddof=1) - noise
-    assert together.diagnostics["between_fits_sd"] == pytest.approx(np.sqrt(max(between, 0)))
-    assert together.diagnostics["fit_seconds"] == pytest.approx(sum(fit.facts["seconds"] for fit in several.fits_))
+    means = [part.returns.mean() for part in parts]
+    assert together.diagnostics["between_fits_sd"] == pytest.approx(np.std(means, ddof=1))
     with pytest.raises(BenchError, match="between 1 and rollouts"):
         judged("diffusion_wm", fits=21)
 

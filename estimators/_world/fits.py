@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -29,7 +30,7 @@ from bench.data import LoggedDataset
 from bench.rng import rng_for
 from estimators._world.material import Material
 from estimators._world.model import SIZES, WorldModel
-from estimators._world.training import Fit, Training, train_world
+from estimators._world.training import Fit, Training, split, train_world
 
 VERSION = 4
 """Bump when training or architecture changes: old fits no longer count."""
@@ -109,8 +110,14 @@ class FitConfig(Recipe[Fit]):
 
     def train(self, data: LoggedDataset) -> Fit:
         """See `Recipe`."""
-        rng = rng_for("world model", self.seed())
-        return train_world(data, self.size, self.training, self.goal_relation, self.knows_instance, rng)
+        return train_world(data, self.size, self.training, self.goal_relation, self.knows_instance, self._rng())
+
+    def split(self, episodes: int) -> tuple[np.ndarray, np.ndarray]:
+        """Which episodes of the log `train` learns from and which it holds out: the first draw of `train_world`."""
+        return split(episodes, self.training.held_out, self._rng())
+
+    def _rng(self) -> np.random.Generator:
+        return rng_for("world model", self.seed())
 
     def rebuild(
         self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]

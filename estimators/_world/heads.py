@@ -8,96 +8,130 @@ histories their loss is several times that on logged ones.
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.data import LoggedDataset
 from bench.rng import rng_for
 from estimators._world.denoiser import LARGEST_NOISE
-from estimators._world.devices import moved, seeded
-from estimators._world.fits import VERSION, FitConfig, Recipe
+from estimators._world.fits import FitConfig, Recipe, fitted
 from estimators._world.flat import Flat
 from estimators._world.layers import unit
 from estimators._world.material import Batch
 from estimators._world.model import WorldModel, event_loss
 from estimators._world.sampler import ArcSampler
-from estimators._world.training import Fit, Lesson, batches, split
+from estimators._world.training import Fit, Lesson, batches, make_optimizer, rate_at, take_step
 
+VERSION = 1
+"""Bump when training changes: old heads no longer count."""
 SAMPLER = ArcSampler(LARGEST_NOISE)
 
 
 @dataclass(frozen=True)
-class HeadsConfig(Recipe[Fit]):
-    """A world model whose event heads go on learning, on logged and on generated latents alike; all else is kept.
+class HeadsFit:
+    """Retrained heads, `WorldModel.event`, and what is known of them, see `HeadsConfig.train`."""
+
+    model: nn.Module
+    facts: dict[str, float]
+
+
+@dataclass(frozen=True)
+class HeadsConfig(Recipe[HeadsFit]):
+    """Event heads that go on learning, on logged and on generated latents alike.
+
+    Latents before and after a transition are, each with probability 1/2, replaced by ones generated from the logged
+    history by the learned kernel: omega = 1, no continuation, 8 steps, whatever the simulation later uses. The state of
+    the history stays that of logged latents, and reward and ending are those that were logged, though a generated
+    latent may tell of another outcome: the heads learn how far it can be trusted.
 
     Attributes:
-        of: what decides the world model that is begun from, which is `fit`.
-        updates: at most; the heads of the best look at held-out episodes are kept.
-        rate: peak learning rate, cosine decay.
+        world: hash of the weights of the world model, which is `fit`; `of` is what decided it.
+        updates: how many; the heads of the look with the smallest sum of both held-out losses are kept, the first look,
+            before any update, included. On logged latents alone they may end up worse than they were.
+        rate: peak learning rate.
     """
 
-    of: FitConfig
+    world: str
+    of: FitConfig = field(metadata={"material": True})
     fit: Fit = field(metadata={"material": True})
     updates: int = 600
     rate: float = 1e-3
     measure_every: int = 100
 
-    exact = FitConfig.exact
-
     def identity(self) -> tuple[object, ...]:
         """See `Recipe`."""
-        return ("event heads", 1, VERSION)
+        return ("event heads", VERSION)
 
-    def train(self, data: LoggedDataset) -> Fit:
-        """See `Recipe`. Facts are those of the model begun from, with `events` on held-out logged latents anew;
-        `events_generated` is the same loss on generated ones, `events_generated_before` what it was."""
+    def seed(self) -> str:
+        """See `Recipe`: that of the world model, not its weights."""
+        return json.dumps([*self.identity(), self.of.seed(), self.updates, self.rate])
+
+    def train(self, data: LoggedDataset) -> HeadsFit:
+        """See `Recipe`. Always on the CPU.
+
+        Returns:
+            Heads, and held-out losses: `events` and `reward_mae` on logged latents, `events_generated` on generated
+            ones, and what that was before (`events_generated_before`); `heads_update` that was kept, `heads_seconds`.
+        """
         started, training, material = time.perf_counter(), self.of.training, self.fit.material
-        learned, held_out = split(len(material), training.held_out, rng_for("world model", self.of.seed()))
+        learned, held_out = self.of.split(len(material))
         rng = rng_for("event heads", self.seed())
-        generator = seeded(torch.device("cpu"), int(rng.integers(2**62)))
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         model = copy.deepcopy(self.fit.model)
         model.event.requires_grad_(True)
         lesson = Lesson(model, material, training, generator)
         lesson.freeze()
-        optimizer = torch.optim.AdamW(model.event.parameters(), lr=self.rate, weight_decay=1e-3)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.updates, self.rate / 30)
-        first = best = _measured(lesson, held_out)
-        kept = copy.deepcopy(model.event.state_dict())
+        optimizer = make_optimizer(model.event.parameters(), self.rate)
+        before = best = _measured(lesson, held_out)
+        kept, at = copy.deepcopy(model.event.state_dict()), 0
         size = training.frozen_steps / lesson.length
-        for done, part in enumerate(batches(learned, size, self.updates, rng), start=1):
+        for update, part in enumerate(batches(learned, size, self.updates, rng)):
             batch = lesson.batch(part)
             with torch.no_grad():
                 flat, _ = lesson.frozen(model, batch)
-                z, after = _generated(model, batch, flat, generator)
-            real_z, real_after = torch.rand(2, len(z), 1, generator=generator) < 0.5
-            loss = _loss(model, flat, torch.where(real_z, flat.z, z), torch.where(real_after, flat.after, after))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+                made = generated(model, batch, flat, generator)
+            real = torch.rand(2, len(flat.z), 1, generator=generator) < 0.5
+            z, after = (torch.where(*x) for x in zip(real, (flat.z, flat.after), made, strict=True))
+            loss = event_loss(model, _judged(model, flat, z, after), flat.reward, flat.ended)
+            take_step(optimizer, model, loss, self.rate * rate_at(update, self.updates))
+            done = update + 1
             if done % self.measure_every and done < self.updates:
                 continue
             found = _measured(lesson, held_out)
-            if sum(found) < sum(best):
-                best, kept = found, copy.deepcopy(model.event.state_dict())
+            if found["events"] + found["events_generated"] < best["events"] + best["events_generated"]:
+                best, kept, at = found, copy.deepcopy(model.event.state_dict()), done
         model.event.load_state_dict(kept)
-        seconds = self.fit.facts["seconds"] + time.perf_counter() - started
-        facts = {"events": best[0], "events_generated": best[1], "events_generated_before": first[1]}
-        return replace(self.fit, model=model.requires_grad_(False), facts=self.fit.facts | facts | {"seconds": seconds})
+        facts = best | {"events_generated_before": before["events_generated"], "heads_update": float(at)}
+        return HeadsFit(model.event, facts | {"heads_seconds": time.perf_counter() - started})
 
     def rebuild(
         self, data: LoggedDataset, weights: dict[str, Tensor], facts: dict[str, float], texts: Mapping[str, str]
-    ) -> Fit:
+    ) -> HeadsFit:
         """See `Recipe`."""
-        return self.of.rebuild(data, weights, facts, texts)
+        heads = copy.deepcopy(self.fit.model.event)
+        heads.load_state_dict(weights)
+        return HeadsFit(heads.requires_grad_(False), facts)
 
 
-def _generated(model: WorldModel, batch: Batch, flat: Flat, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def with_mixed_heads(fit: Fit, of: FitConfig, data: LoggedDataset) -> Fit:
+    """A trained world model with heads that have seen generated latents; all else is the model's own."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(fit.model.state_dict().items()):
+        digest.update(name.encode() + weight.numpy().tobytes())
+    heads = fitted(data, HeadsConfig(digest.hexdigest()[:16], of, fit))
+    model = copy.deepcopy(fit.model)
+    model.event = heads.model
+    return replace(fit, model=model.eval(), facts=fit.facts | heads.facts)
+
+
+def generated(model: WorldModel, batch: Batch, flat: Flat, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """(S, latent) latents before and after, each generated from the logged history before it; what an episode begins
     with is as logged."""
 
@@ -113,19 +147,21 @@ def _generated(model: WorldModel, batch: Batch, flat: Flat, generator: torch.Gen
     return before, after
 
 
-def _loss(model: WorldModel, flat: Flat, z: Tensor, after: Tensor) -> Tensor:
-    return event_loss(model, model.events(z, flat.action, after, flat.past, flat.done), flat.reward, flat.ended)
+def _judged(model: WorldModel, flat: Flat, z: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    return model.events(z, flat.action, after, flat.past, flat.done)
 
 
 @torch.no_grad()
-def _measured(lesson: Lesson, episodes: np.ndarray) -> tuple[float, float]:
-    """Held-out losses on logged latents and on generated ones, with the same noise every time."""
-    totals, steps = np.zeros(2), 0
+def _measured(lesson: Lesson, episodes: np.ndarray) -> dict[str, float]:
+    """Held-out losses, with the same noise every time."""
+    totals, steps, model = np.zeros(3), 0, lesson.model
     for start in range(0, len(episodes), 32):
-        batch = moved(lesson.material.batch(episodes[start : start + 32]), lesson.device)
-        flat, _ = lesson.frozen(lesson.model, batch)
-        made = _generated(lesson.model, batch, flat, seeded(lesson.device, start))
-        losses = [_loss(lesson.model, flat, *latents) for latents in ((flat.z, flat.after), made)]
-        totals += len(flat.z) * np.array([float(x) for x in losses])
+        batch = lesson.material.batch(episodes[start : start + 32])
+        flat, _ = lesson.frozen(model, batch)
+        logged = _judged(model, flat, flat.z, flat.after)
+        made = _judged(model, flat, *generated(model, batch, flat, torch.Generator().manual_seed(start)))
+        losses = [event_loss(model, x, flat.reward, flat.ended) for x in (logged, made)]
+        error = (model.expected_reward(logged[0]) - flat.reward).abs().mean()
+        totals += len(flat.z) * np.array([float(x) for x in (*losses, error)])
         steps += len(flat.z)
-    return tuple((totals / steps).tolist())
+    return dict(zip(("events", "events_generated", "reward_mae"), (totals / steps).tolist(), strict=True))

@@ -127,7 +127,7 @@ class Lesson:
         """Everything end to end, against slowly moving target latents: without these the latents would collapse."""
         training, model = self.training, self.model
         target = copy.deepcopy(model)
-        optimizer = _optimizer(model.parameters(), model.size.rate)
+        optimizer = make_optimizer(model.parameters(), model.size.rate)
         for update, part in enumerate(batches(learned, training.steps / self.length, training.encoder_updates, rng)):
             batch = self.batch(part)
             words = self._words(batch.texts.tolist())
@@ -136,7 +136,7 @@ class Lesson:
                 targets = target.read(*words).observation
             flat = flatten(model, batch, latents, targets)
             loss = self._loss(batch, flat, latents.action, levels=2) + _word_loss(model, words[0], batch, latents)
-            _step(optimizer, model, loss, model.size.rate * _rate(update, training.encoder_updates))
+            take_step(optimizer, model, loss, model.size.rate * rate_at(update, training.encoder_updates))
             with torch.no_grad():
                 for slow, fast in zip(target.parameters(), model.parameters(), strict=True):
                     slow.lerp_(fast, 0.02)
@@ -161,13 +161,13 @@ class Lesson:
         data."""
         training, model = self.training, self.model
         average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.995))
-        optimizer = _optimizer([p for p in model.parameters() if p.requires_grad], model.size.rate)
+        optimizer = make_optimizer([p for p in model.parameters() if p.requires_grad], model.size.rate)
         best, kept, waited, done = math.inf, None, 0, 0
         for update, part in enumerate(batches(learned, training.frozen_steps / self.length, training.updates, rng)):
             batch = self.batch(part)
             flat, latents = self.frozen(model, batch)
             loss = self._loss(batch, flat, latents.action, training.levels)
-            _step(optimizer, model, loss, model.size.rate * _rate(update, training.updates))
+            take_step(optimizer, model, loss, model.size.rate * rate_at(update, training.updates))
             average.update_parameters(model)
             done = update + 1
             if done % training.measure_every and done < training.updates:
@@ -289,11 +289,13 @@ def batches(episodes: np.ndarray, size: float, updates: int, rng: np.random.Gene
                 yield part
 
 
-def _optimizer(parameters, rate: float) -> torch.optim.Optimizer:
+def make_optimizer(parameters, rate: float) -> torch.optim.Optimizer:
+    """AdamW as every part of the training uses it."""
     return torch.optim.AdamW(parameters, lr=rate, weight_decay=1e-3, betas=(0.9, 0.98))
 
 
-def _step(optimizer: torch.optim.Optimizer, model: WorldModel, loss: Tensor, rate: float) -> None:
+def take_step(optimizer: torch.optim.Optimizer, model: WorldModel, loss: Tensor, rate: float) -> None:
+    """One update at a learning rate, the gradient of the whole model cut to length 1."""
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
@@ -302,6 +304,6 @@ def _step(optimizer: torch.optim.Optimizer, model: WorldModel, loss: Tensor, rat
     optimizer.step()
 
 
-def _rate(update: int, total: int) -> float:
+def rate_at(update: int, total: int) -> float:
     """Warm-up over the first twentieth, cosine decay to 3 %."""
     return min(1.0, 20 * (update + 1) / total) * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * update / total)))
