@@ -17,7 +17,7 @@ class Cell(BaseModel):
     Attributes:
         task, log, policy, estimator: registered names.
         data: fingerprint of the whole log.
-        version, params: of the estimator (`Estimator.identity`: defaults included).
+        version, params: of the estimator; `Estimator.identity`.
         n_trajectories, seed: which block of the log (`LoggedDataset.subset`).
     """
 

@@ -78,7 +78,8 @@ class Estimator(ABC):
     """Bump when numbers change; part of the identity of every result."""
     added: ClassVar[dict[str, Any]] = {}
     """Parameters that came after results had been stored, each with the value that means what was done before: with it
-    they are not part of the identity of a result, and what is stored stays valid."""
+    they are not part of the identity of a result, and what is stored stays valid. To be emptied when `version` is
+    bumped."""
     tiny: ClassVar[dict[str, Any]] = {}
     """Parameters for one-second tests."""
     known_failures: ClassVar[dict[str, str]] = {}

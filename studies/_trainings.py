@@ -15,12 +15,11 @@ MODELS = {
     "windows": ("joint_diffusion", "window"),
 }
 """Column to the estimator whose cells tell of it, and the prefix of its facts there."""
-CAPTION = """Share of the held-out loss that each model removes; the updates that ran, or those whose weights were kept of
-those that ran, where that is known; how long the training took on one core, or on a GPU that other trainings shared;
-parameters. The latent model, one for
-all estimators that live in latents, is compared with itself when it is not told the action; the language model with
-the shares of the answers in the log; windows with a model that ignores where they start. Several trainings: their
-range."""
+CAPTION = """Share of the held-out loss that each model removes; the updates that ran, or those whose weights were kept
+of those that ran, where that is known; how long the training took on one core, or on a GPU that other trainings shared;
+parameters. The latent model, one for all estimators that live in latents, is compared with itself when it is not told
+the action; the language model with the shares of the answers in the log; windows with a model that ignores where they
+start. Several trainings: their range."""
 
 
 def trainings_text(records: Iterable[Record]) -> str:
@@ -45,7 +44,8 @@ def _words(fits: list[dict[str, float]]) -> str:
     if not fits:
         return "–"
     size = max(fit["parameters"] for fit in fits) / 1e6
-    kept = [fit.get("best_update") or fit["updates"] for fit in fits]
+    known = all(fit.get("best_update") for fit in fits)
+    kept = [fit["best_update" if known else "updates"] for fit in fits]
     where = " (GPU)" if any(fit.get("on_gpu") for fit in fits) else ""
     gain, updates = _range([100 * fit["gain"] for fit in fits], "%"), _range(kept)
     ran = "" if max(kept) == max(fit["updates"] for fit in fits) else f" of {_range([f['updates'] for f in fits])}"

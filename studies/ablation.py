@@ -34,6 +34,7 @@ from studies import tuned_scales
 from studies.ablation_figure import ablation_figure
 from studies.ablation_table import as_markdown, board_answer, grid_markdown
 from studies.answers import RESULTS, figure_folder, keep_answer, start
+from studies.decomposition import LONG, LONG_SOFT
 from studies.guidance_bias import ETAS, OMEGAS
 from studies.heat_map import heat_maps
 
@@ -41,7 +42,6 @@ NAME = "ablation"
 FOLDER = "ablation"
 """Of the cells, inside the results folder."""
 KERNEL = "adwm[omega=1,eta=0]"
-LONG = "adwm[adapter=long,heads=mixed]"
 VARIANTS = {
     "full": "adwm",
     "no action guidance (CFG)": "adwm[omega=0]",
@@ -51,12 +51,12 @@ VARIANTS = {
     "no goal relation": "adwm[goal_relation=false]",
     "instances not told apart": "adwm[knows_instance=false]",
     "negative behavior term": "adwm[behavior=1]",
-    "longer adapter training": "adwm[adapter=long]",
-    "heads that saw generated latents": "adwm[heads=mixed]",
-    "both": LONG,
-    "both, guided from more noise": "adwm[adapter=long,guided_below=5,heads=mixed]",
-    "both, and ten times the continuation": "adwm[adapter=long,eta=3,guided_below=5,heads=mixed]",
-    "both, exact kernel": "adwm[adapter=long,eta=0,heads=mixed,omega=1]",
+    "mixed heads": "adwm[heads=mixed]",
+    "long adapter": "adwm[adapter=long]",
+    "long adapter, mixed heads": LONG,
+    "long, mixed, early guidance": "adwm[adapter=long,guided_below=5,heads=mixed]",
+    "long, mixed, early guidance x 10": "adwm[adapter=long,eta=3,guided_below=5,heads=mixed]",
+    "long, mixed, exact kernel": LONG_SOFT,
     "exact kernel": KERNEL,
     "exact kernel, agent reads text": "adwm[omega=1,eta=0,reads=text]",
     "Gaussian latent": "gaussian_wm",

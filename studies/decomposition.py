@@ -4,9 +4,9 @@
 
 From stored cells; nothing is estimated here. On every board of the leaderboard, the learned kernel alone (omega = 1,
 eta = 0, the agent reads text) carries the error of the model and of its way back to text, and nothing else. From there
-to `adwm` are two steps, both also taken after a longer training of what reads latents, and beside it stand models that
-differ from it in one thing each; every step is the difference
-of two errors on the same cells, with a 95 % interval (paired bootstrap over policies, seeds and true values). Some are
+to `adwm` are two steps, both also taken after a longer training of what reads latents (`run --estimator
+'adwm[adapter=long,heads=mixed]' --estimator 'adwm[adapter=long,eta=0,heads=mixed,omega=1]'`), and beside it stand models
+that differ from it in one thing each; every step is the difference of two errors on the same cells, with a 95 % interval (paired bootstrap over policies, seeds and true values). Some are
 compared with the best classical estimator of the board, too, which is picked in hindsight, on the cells of the kernel.
 A difference counts as clear only if its p-value is below 5 % once adjusted for the number of boards of the step (Holm):
 the intervals are pointwise, and of few policies.
@@ -49,18 +49,22 @@ class Step:
     Attributes:
         name: what changes from `before` to `after`. meaning: what the difference is the price of.
         before, after: specs.
+        soft: it is about agents that read soft tokens; those that are tables read text under either spec.
     """
 
     name: str
     before: str
     after: str
     meaning: str
+    soft: bool = False
 
 
 STEPS = (
-    Step("soft tokens", KERNEL, SOFT, "the agent reads soft tokens in place of text: policy-sampling error"),
-    Step("longer training", SOFT, LONG_SOFT, "adapters trained ten times as long, heads that saw generated latents"),
-    Step("soft tokens then", KERNEL, LONG_SOFT, "soft tokens in place of text, after the longer training"),
+    Step("soft tokens", KERNEL, SOFT, "the agent reads soft tokens in place of text: policy-sampling error", True),
+    Step(
+        "longer training", SOFT, LONG_SOFT, "up to 2,400 updates of the adapter, heads that saw generated latents", True
+    ),
+    Step("soft tokens then", KERNEL, LONG_SOFT, "the sum of the two steps above", True),
     Step("guidance", SOFT, "adwm", "the declared omega and eta in place of 1 and 0: guidance error"),
     Step("guidance then", LONG_SOFT, LONG, "the same after the longer training"),
     Step("diffusion", "gaussian_wm", KERNEL, "diffusion in place of one Gaussian step, on the same fit"),
@@ -123,7 +127,7 @@ def _rivals(board: Board, cells: np.ndarray, draws: Draws) -> dict[str, Any]:
 
 def _step_answer(board: Board, step: Step, draws: Draws) -> dict[str, Any]:
     before, after = (board.rows.get(canonical(spec)) for spec in (step.before, step.after))
-    same = step.name.startswith("soft tokens") and board.exact  # agents that are tables read text under either spec
+    same = step.soft and board.exact
     found = None if before is None or after is None or same else compare_pair(board, after, before, step.before, draws)
     if found is None:
         return {"step": step.name, "cells": 0}

@@ -14,6 +14,7 @@ from bench.plots.style import INK, RC, Margins, grid, legend_below, legend_heigh
 from bench.tables import PARTIAL
 
 COLUMNS = 5
+"""Panels in a row."""
 CLEAR, OPEN = INK, "#9a9a9a"
 """Colors of differences that are told apart from 0 and of those that are not: families have others."""
 LEVEL = 0.05

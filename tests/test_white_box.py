@@ -16,7 +16,7 @@ from bench.agents.transcript import Transcript, train_tokenizer
 from bench.agents.white_box import WhiteBox
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.policy import SoftObservation, opened
-from estimators._world.adapter import AdapterTraining, train_adapter
+from estimators._world.adapter import AdapterTraining, keep_best, train_adapter
 from estimators._world.training import Training, train_world
 from tests.tiny_language_models import TEXTS, tiny_lm
 
@@ -163,9 +163,27 @@ def test_a_distilled_adapter_tells_a_reading_agent_what_it_would_have_read(reade
     monkeypatch.setattr("estimators._world.adapter.LOOK_EVERY", 20)
     longer = replace(AdapterTraining.of("long", data), updates=400, held_out=0.3)
     best = train_adapter(fit, data, WhiteBox(lm), longer, np.random.default_rng(0))
-    assert best.facts["kl"] < linear.facts["kl"] and 0 < best.facts["kept"] <= best.facts["updates"] <= 400
-    one = train_adapter(fit, data, WhiteBox(lm), replace(longer, updates=19), np.random.default_rng(0))
-    assert one.facts["kept"] == 0.0 and one.facts["updates"] == 19.0  # no look: what it began with
+    assert best.facts["agreement"] > 0.8 and best.facts["kl"] < 0.5 * linear.facts["kl"]
+
+
+def test_of_a_long_training_the_best_look_is_kept_and_it_ends_when_looks_no_longer_gain(monkeypatch):
+    monkeypatch.setattr("estimators._world.adapter.LOOK_EVERY", 2)
+    monkeypatch.setattr("estimators._world.adapter.PATIENCE", 2)
+    model = torch.nn.Linear(1, 1, bias=False)
+
+    def training(updates):
+        for done in range(1, updates + 1):
+            torch.nn.init.constant_(model.weight, done)
+            yield done
+
+    def run(updates, divergences):
+        looks = iter(divergences)
+        torch.nn.init.constant_(model.weight, 0)
+        return keep_best(model, training(updates), updates, lambda: {"kl": next(looks)}), model.weight.item()
+
+    assert run(20, [5.0, 4.0, 3.0, 3.5, 3.2, 1.0]) == ({"kl": 3.0, "kept": 4.0, "updates": 8.0}, 4.0)
+    assert run(5, [5.0, 4.0, 3.0, 2.0]) == ({"kl": 2.0, "kept": 5.0, "updates": 5.0}, 5.0)  # a look at the end, too
+    assert run(2, [5.0, 6.0]) == ({"kl": 5.0, "kept": 0.0, "updates": 2.0}, 0.0)
 
 
 def test_episodes_of_one_step_teach_an_adapter_nothing_and_do_no_harm(lm):

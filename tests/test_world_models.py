@@ -18,9 +18,11 @@ from bench import registry
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.errors import BenchError
 from estimators._world import fits
+from estimators._world import training as training_module
 from estimators._world.denoiser import Denoiser
 from estimators._world.devices import TRAIN_ON
-from estimators._world.guidance import Pools
+from estimators._world.diffusion_world import DiffusionWorld, Guidance
+from estimators._world.guidance import Continuation, Pools
 from estimators._world.heads import generated
 from estimators._world.layers import unit
 from estimators._world.material import Material
@@ -133,6 +135,57 @@ def test_generated_latents_stand_where_logged_ones_stood(trained):
         assert torch.equal(z[0], logged[0]) and torch.equal(z[1:], made[:-1])
     apart = torch.cdist(after, flat.after)
     assert apart.diagonal().mean() < 0.75 * apart.mean()  # nearer to its own than to others
+
+
+def test_heads_hold_out_the_episodes_that_their_model_held_out(log, monkeypatch):
+    drawn = []
+    real = training_module.split
+    monkeypatch.setattr(training_module, "split", lambda *args: drawn.append(real(*args)) or drawn[-1])
+    config = fits.FitConfig("tiny", replace(TINY, updates=1, encoder_updates=1), True, True, 0)
+    config.train(log)
+    (learned, held_out), (mine, theirs) = drawn[0], config.split(len(log))
+    assert np.array_equal(learned, mine) and np.array_equal(held_out, theirs)
+    assert not set(held_out) & set(learned) and len(held_out) == 20
+
+
+class _Ascent:
+    """A continuation whose gradient is always (1, 0, ...), and which remembers where it was asked."""
+
+    def __init__(self, below):
+        self.below, self.asked = below, []
+
+    def active(self, sigma):
+        return Continuation.active(self, sigma)
+
+    def gradient(self, clean, sigma):
+        self.asked.append(sigma)
+        return torch.eye(clean.shape[1])[:1].expand(len(clean), -1)
+
+
+@pytest.mark.parametrize("below", [1.0, 5.0])
+def test_guidance_acts_below_its_level_and_its_scale_stops_growing_at_one(trained, log, below):
+    world = DiffusionWorld(trained, log, Guidance(1.0, 2.0, below=below), 8, None)
+    monkey = _Ascent(below)
+    world._denoise = lambda now, z, sigma: torch.zeros_like(z)
+    moved = {s: float(world._guided(None, monkey, torch.zeros(1, 16), s)[0, 0]) for s in (0.1, 0.5, 0.9, 2.0, 4.0, 6.0)}
+    expected = {s: 2.0 * world.sampler.progress(s) ** 2 * min(s, 1.0) ** 2 * (0.3 < s < below) for s in moved}
+    assert moved == pytest.approx(expected)
+    assert (2.0 in monkey.asked) == (below == 5.0)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("adwm[eta=0,guided_below=5]", "switches it off"),
+        ("adwm[guided_below=5,tuned=true]", "switches it off"),
+        ("adwm[guided_below=0.2]", "above 0.3"),
+        ("adwm[guided_below=50]", "at most 27"),
+        ("adwm[eta=0,heads=mixed,reads=text]", "would do harm"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(log, spec, message):
+    with pytest.raises(BenchError, match=message):
+        registry.make_estimator(spec).fit(log, np.random.default_rng(0))
 
 
 def test_a_stored_fit_gives_the_number_of_a_fresh_one(log, tmp_path, monkeypatch):

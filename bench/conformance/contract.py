@@ -61,6 +61,8 @@ def check_parameters_rebuild_it(make: Factory, task: Task) -> None:
         f"parameters change on their way through JSON: {estimator.params()} -> {stored}"
     )
     assert type(estimator)(**stored) == estimator, f"{stored} does not rebuild {estimator}"
+    strangers = set(estimator.added) - set(stored)
+    assert not strangers, f"`added` names {sorted(strangers)}, which are no parameters"
 
 
 def check_init_only_stores(make: Factory, task: Task) -> None:

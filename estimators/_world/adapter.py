@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -26,9 +25,9 @@ log = logging.getLogger(__name__)
 
 Kind = Literal["trained", "long", "linear"]
 STEPS_TOGETHER = 32
-"""About how many logged steps an update of a long lesson has: by compute, small batches got further."""
+"""About how many logged steps an update of a long training has: by compute, small batches got further."""
 LOOK_EVERY = 200
-"""Updates between two looks of a long lesson at the held-out episodes."""
+"""Updates between two looks of a long training at the held-out episodes."""
 PATIENCE = 3
 """Looks without a lower divergence before it stops."""
 
@@ -40,11 +39,12 @@ class AdapterTraining:
     Attributes:
         tokens: K soft tokens per observation.
         width: of the hidden layer.
-        updates, batch: steps, episodes per step.
+        updates, batch: steps, episodes per step. Of kind "long" both depend on the log, see `of`, and so does the seed.
         learning_rate: peak, cosine decay.
-        held_out: share of episodes kept apart to measure agreement.
+        held_out: share of episodes kept apart to measure agreement; of kind "long" also to choose the weights.
         kind: "trained": for `updates`, come what may. "long": until the held-out divergence stops falling, for
-            `updates` at most; the weights of the best look are kept. "linear": a least-squares map to the mean token
+            `updates` at most; the weights of the best look are kept. How often one looks is a constant of this file:
+            whoever changes it bumps `adapters.VERSION`. "linear": a least-squares map to the mean token
             embedding, never shown to the agent (an ablation).
 
     The size of "trained" was chosen by held-out agreement on one ScienceWorld agent: with 4 tokens and 120 updates .46
@@ -106,7 +106,8 @@ def train_adapter(
     Returns:
         The adapter; its facts are held-out `agreement`: share of logged actions whose every token would be chosen
         alike after soft tokens and after words; `kl`: mean divergence per action token, words from soft tokens.
-        After a long lesson also `updates`, how many were run, and `kept`, the one whose weights they are.
+        On up to 64 episodes, among whose looks a long training picked the best: there they flatter a little.
+        After a long training also `updates`, how many were run, and `kept`, the one whose weights they are.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.integers(2**62)))
@@ -117,23 +118,26 @@ def train_adapter(
     held_out, learned = np.split(order, [max(1, round(training.held_out * len(order)))])
     learned = learned if len(learned) else held_out
     seen = [data.trajectories[i] for i in held_out[:64]]
-    lesson = _distilled(adapter, latents, data.trajectories, learned, inside, training, rng)
+    updates = _distilled(adapter, latents, data.trajectories, learned, inside, training, rng)
     if training.kind == "long":
-        facts = _best(adapter, lesson, lambda: _fidelity(adapter, latents, seen, inside))
+        facts = keep_best(adapter, updates, training.updates, lambda: _fidelity(adapter, latents, seen, inside))
     else:
         if training.kind == "trained":
-            deque(lesson, maxlen=0)
+            for _ in updates:
+                pass
         facts = _fidelity(adapter, latents, seen, inside)
     return AdapterFit(adapter.eval(), facts)
 
 
-def _best(adapter: Adapter, lesson: Iterator[int], look: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """Goes on with a lesson until looks no longer show a lower divergence; leaves the weights of the best look, and
-    returns its facts."""
+def keep_best(
+    adapter: nn.Module, training: Iterator[int], updates: int, look: Callable[[], dict[str, float]]
+) -> dict[str, float]:
+    """Goes on with a training of `updates` until looks no longer show a lower divergence; leaves the weights of the
+    best look, and returns its facts."""
     best, waited = look() | {"kept": 0.0}, 0
     weights, done = copy.deepcopy(adapter.state_dict()), 0
-    for done in lesson:
-        if done % LOOK_EVERY:
+    for done in training:
+        if done % LOOK_EVERY and done < updates:
             continue
         found = look()
         log.info("update %d: %s", done, {k: round(v, 3) for k, v in found.items()})

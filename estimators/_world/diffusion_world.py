@@ -78,9 +78,9 @@ class DiffusionWorld(LatentWorld):
     def _guided(self, now: Transition, guide: Continuation, z: Tensor, sigma: float) -> Tensor:
         """Adds eta_k sigma^2 times the gradient: a score is (expected clean latent - noisy latent) / sigma^2.
 
-        The gradient is taken at the expected clean latent, not at the noisy one: the derivative between the two, near 1
-        where there is little noise and 1 / (1 + sigma^2) for data of unit scale where there is much, is left out
-        below sigma = 1 and makes the scale 1 above.
+        The gradient is taken at the expected clean latent, not at the noisy one. The derivative between the two is left
+        out where there is little noise; for data of unit scale it is 1 / (1 + sigma^2), which would keep the scale
+        below 1 however much noise there is: above sigma = 1 the scale is therefore held at 1.
         """
         clean = self._denoise(now, z, sigma)
         if not guide.active(sigma):

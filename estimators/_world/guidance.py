@@ -13,8 +13,8 @@ from estimators._world.adapter import Adapter
 from estimators._world.latent_world import Transition
 
 GUIDED_ABOVE = 0.3
-"""Noise level above which it ends: what it moves is sigma^2 eta_k times a gradient of length at most 1, which below
-this level is less than a hundredth of a latent axis, and each level costs two passes through the agent."""
+"""Noise level above which it ends: what it moves is sigma^2 eta_k times a gradient of length at most 1, with eta = 0.3
+less than a hundredth of a latent axis below this level, and each level costs two passes through the agent."""
 LARGEST = 1.0
 """Longer gradients are cut to this length; latents have length 8 (64 axes of unit scale)."""
 
