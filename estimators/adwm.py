@@ -45,8 +45,8 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     reads: Literal["auto", "soft", "text"] = "auto"
     """What the agent is shown: soft tokens, retrieved text, or soft tokens wherever the agent can read them."""
     adapter: Literal["trained", "long", "linear"] = "trained"
-    """How soft tokens are made; trained: 160 updates; long: up to 2,400, as long as held-out episodes gain; linear: mean
-    word embeddings, never tried on the agent (an ablation)."""
+    """How soft tokens are made; trained: 160 updates; long: up to 2,400, as long as held-out episodes gain; linear:
+    mean word embeddings, never tried on the agent (an ablation)."""
     heads: Literal["logged", "mixed"] = "logged"
     """What reward and ending are learned from; mixed: latents that the model generated, too, for agents that read
     soft tokens."""

@@ -4,12 +4,12 @@
 
 From stored cells; nothing is estimated here. On every board of the leaderboard, the learned kernel alone (omega = 1,
 eta = 0, the agent reads text) carries the error of the model and of its way back to text, and nothing else. From there
-to `adwm` are two steps, both also taken after a longer training of what reads latents (`run --estimator
-'adwm[adapter=long,heads=mixed]' --estimator 'adwm[adapter=long,eta=0,heads=mixed,omega=1]'`), and beside it stand models
-that differ from it in one thing each; every step is the difference of two errors on the same cells, with a 95 % interval (paired bootstrap over policies, seeds and true values). Some are
-compared with the best classical estimator of the board, too, which is picked in hindsight, on the cells of the kernel.
-A difference counts as clear only if its p-value is below 5 % once adjusted for the number of boards of the step (Holm):
-the intervals are pointwise, and of few policies.
+to `adwm` are two steps, both also taken after a longer training of what reads latents, which `run --profile published`
+does not run by itself: ask for LONG and LONG_SOFT below. Beside it stand models that differ from it in one thing each;
+every step is the difference of two errors on the same cells, with a 95 % interval (paired bootstrap over policies,
+seeds and true values). Some are compared with the best classical estimator of the board, too, which is picked in
+hindsight, on the cells of the kernel. A difference counts as clear only if its p-value is below 5 % once adjusted for
+the number of boards of the step (Holm): the intervals are pointwise, and of few policies.
 """
 
 from __future__ import annotations

@@ -186,6 +186,7 @@ def test_of_a_long_training_the_best_look_is_kept_and_it_ends_when_looks_no_long
     assert run(2, [5.0, 6.0]) == ({"kl": 5.0, "kept": 0.0, "updates": 2.0}, 0.0)
 
 
+@pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_episodes_of_one_step_teach_an_adapter_nothing_and_do_no_harm(lm):
     data = LoggedDataset("t", ("unknown",), 1.0, 1, tuple(replace(t, steps=t.steps[:1]) for t in episodes(lm, 6)))
     fit = train_world(data, "tiny", Training(updates=2, encoder_updates=1), True, True, np.random.default_rng(0))
