@@ -113,7 +113,7 @@ def test_a_frozen_encoder_is_not_trained_and_the_rest_is(log):
 def test_heads_that_saw_generated_latents_judge_them_better_and_all_else_is_kept(log, tmp_path, monkeypatch):
     monkeypatch.setattr(fits, "CACHE", tmp_path)
     monkeypatch.setattr(fits, "COMMITTED", tmp_path / "none")
-    specs = [f"adwm[eta=0.0,size=tiny,updates=60,heads={heads}]" for heads in ("logged", "mixed")]
+    specs = [f"adwm[eta=0.0,size=tiny,encoder_updates=40,updates=60,heads={heads}]" for heads in ("logged", "mixed")]
     logged, mixed = (registry.make_estimator(spec).fit(log, np.random.default_rng(0)).fit_ for spec in specs)
     facts = mixed.facts
     assert facts["events_generated"] < facts["events_generated_before"]
