@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -15,15 +15,18 @@ from estimators._world.base import LearnedWorldEstimator
 from estimators._world.tuned_scales import tuned_scales
 from estimators._world.world import World
 
+if TYPE_CHECKING:
+    from estimators._world.training import Fit
+
 
 @dataclass
 class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     """Monte-Carlo value in a learned latent diffusion model of the environment (ADWM, arXiv 2606.05558).
 
     Every transition is a reverse diffusion of its own from p(o'|h) p(a|o',h)^omega C(o'; pi)^eta (Theorem 1): prior
-    score
-    + omega (conditional - prior) + eta_k grad log pi(next action), eta_k growing as noise falls. White-box agents read
-    soft tokens through an adapter that is distilled per agent; others read the nearest logged answer, and need eta = 0.
+    score + omega (conditional - prior) + eta_k grad log pi(next action), eta_k growing as noise falls. White-box agents
+    read soft tokens through an adapter that is distilled per agent, which takes minutes for each the first time; others
+    read the nearest logged answer, and need eta = 0.
 
     omega = 1, eta = 0 is the learned kernel itself and the decisive control: with an exact model any other scales bias
     the value, so what guidance gains must come from repairing the model's errors.
@@ -44,24 +47,29 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     """Take omega and eta from the other tasks of the ablation study, by error there; do not set them besides."""
     reads: Literal["auto", "soft", "text"] = "auto"
     """What the agent is shown: soft tokens, retrieved text, or soft tokens wherever the agent can read them."""
-    adapter: Literal["trained", "long", "linear"] = "trained"
-    """How soft tokens are made; trained: 160 updates; long: up to 2,400, as long as held-out episodes gain; linear:
-    mean word embeddings, never tried on the agent (an ablation)."""
-    heads: Literal["logged", "mixed"] = "logged"
-    """What reward and ending are learned from; mixed: latents that the model generated, too, for agents that read
-    soft tokens."""
+    adapter: Literal["long", "short", "linear"] = "long"
+    """How soft tokens are made; long: up to 2,400 updates, as long as held-out episodes gain; short: 160 (the default
+    before version 6); linear: mean word embeddings, never tried on the agent (an ablation). Nothing to those that read
+    text."""
+    heads: Literal["mixed", "logged"] = "mixed"
+    """What reward and ending are learned from where the agent reads soft tokens; mixed: latents that the model
+    generated, too; logged: logged ones alone, as always where it reads text."""
     sampler_steps: int = 8
     """Steps of the reverse diffusion; each but the last calls the denoiser twice."""
 
-    version: ClassVar[int] = 5
-    added: ClassVar[dict[str, Any]] = {"guided_below": 1.0, "heads": "logged"}
+    version: ClassVar[int] = 6
     family: ClassVar[Family] = "diffusion world model"
     variants: ClassVar[tuple[str, ...]] = ("", "eta=0.0,omega=1.0", "eta=0.0,omega=1.0,reads=text")
     known_failures: ClassVar[dict[str, str]] = {
         "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a "
         "large log as on a small one; at full size the error on that task's pooled log is at most a few hundredths",
     }
-    tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {"eta": 0.0, "sampler_steps": 3}
+    tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {
+        "eta": 0.0,
+        "adapter": "short",
+        "heads": "logged",
+        "sampler_steps": 3,
+    }
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
         """See `Estimator`."""
@@ -90,12 +98,11 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             )
         if self.guided_below != type(self).guided_below:
             self._check_guided_below()
-        if self.heads == "mixed" and self.reads == "text":
+        if self.reads == "text" and (self.adapter, self.heads) != (type(self).adapter, type(self).heads):
             raise BenchError(
-                f"{self.name}: with reads=text the heads see logged latents alone, and heads would do harm."
+                f"{self.name}: with reads=text there are no soft tokens, and adapter {self.adapter} and heads "
+                f"{self.heads} would do nothing."
             )
-        if self.adapter != "trained" and self.reads == "text":
-            raise BenchError(f"{self.name}: with reads=text there are no soft tokens, and adapter would do nothing.")
         if self.behavior > 0 and self.tuned:
             raise BenchError(f"{self.name}: tuned=true may choose eta = 0, and behavior would do nothing.")
         if self.tuned and (self.omega, self.eta) != (type(self).omega, type(self).eta):
@@ -104,10 +111,7 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
                 "nothing."
             )
         super().fit(data, rng)
-        if self.heads == "mixed":
-            from estimators._world.heads import with_mixed_heads
-
-            self.fit_ = with_mixed_heads(self.fit_, self.config(), self.fitted_data())
+        self.mixed_: Fit | None = None  # trained once an agent comes that reads soft tokens
         return self
 
     def _check_guided_below(self) -> None:
@@ -130,11 +134,12 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
         from estimators._world.diffusion_world import DiffusionWorld, Guidance
 
         agent = opened(policy) if self.reads != "text" else None
-        found, notes = None, []
+        fit, found, notes = self.fit_, None, []
         if agent is not None:
             from estimators._world.adapters import adapted
 
-            found = adapted(self.fit_, self.fitted_data(), agent.white_box, self.adapter)
+            fit = self.soft_fit()
+            found = adapted(fit, self.fitted_data(), agent.white_box, self.adapter)
         elif self.reads == "auto":
             notes.append("the agent is a black box: it reads retrieved text")
         omega, eta = self.omega, self.eta
@@ -143,4 +148,14 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             omega, eta = scales.omega, scales.eta
             notes.append(str(scales))
         guidance = Guidance(omega, eta, self.behavior, self.guided_below)
-        return DiffusionWorld(self.fit_, self.fitted_data(), guidance, self.sampler_steps, found, "; ".join(notes))
+        return DiffusionWorld(fit, self.fitted_data(), guidance, self.sampler_steps, found, "; ".join(notes))
+
+    def soft_fit(self) -> Fit:
+        """The world model of agents that read soft tokens."""
+        if self.heads == "logged":
+            return self.fit_
+        if self.mixed_ is None:
+            from estimators._world.heads import with_mixed_heads
+
+            self.mixed_ = with_mixed_heads(self.fit_, self.config(), self.fitted_data())
+        return self.mixed_

@@ -79,7 +79,8 @@ class DiffusionWorldModel(LearnedWorldEstimator):
             return found
         member = np.arange(self.rollouts) % self.fits
         means = [found.terms[member == k].mean() for k in range(self.fits)]
-        return replace(found, diagnostics={**found.diagnostics, "between_fits_sd": float(np.std(means, ddof=1))})
+        apart = {"between_fits_sd": float(np.std(means, ddof=1))}
+        return replace(found, diagnostics={**found.diagnostics, **self.facts(), **apart})  # not the members' mean facts
 
     def _play(self, policy: Policy, rng: np.random.Generator) -> list[Simulation]:
         data = self.fitted_data()

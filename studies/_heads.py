@@ -63,7 +63,7 @@ def heads(
     """
     if estimator.name == "joint_diffusion":
         return None, _windows(clamped(estimator), episodes, rng)
-    world = _unguided(estimator)
+    world = _unguided(estimator, soft)
     if isinstance(world, LatentWorld):
         return _latent(world, episodes, soft, rng)
     if isinstance(world, TextWorld):
@@ -71,11 +71,12 @@ def heads(
     return None, _retrieved(world, episodes, rng)
 
 
-def _unguided(estimator: SimulationEstimator):
+def _unguided(estimator: SimulationEstimator, soft: bool):
     if not hasattr(estimator, "eta"):
         return estimator.world(None)
     plain = replace(estimator, omega=1.0, eta=0.0, behavior=0.0, reads="text")
-    plain.data_, plain.fit_ = estimator.fitted_data(), estimator.fit_
+    plain.data_ = estimator.fitted_data()
+    plain.fit_ = estimator.soft_fit() if soft else estimator.fit_  # other heads may judge what an agent reads as it is
     return plain.world(None)
 
 

@@ -32,36 +32,41 @@ from bench.store import Store
 from bench.timings import forecast
 from studies import tuned_scales
 from studies.ablation_figure import ablation_figure
-from studies.ablation_table import as_markdown, board_answer, grid_markdown
+from studies.ablation_table import Reference, as_markdown, board_answer, grid_markdown
 from studies.answers import RESULTS, figure_folder, keep_answer, start
-from studies.decomposition import LONG, LONG_SOFT
 from studies.guidance_bias import ETAS, OMEGAS
 from studies.heat_map import heat_maps
 
 NAME = "ablation"
 FOLDER = "ablation"
 """Of the cells, inside the results folder."""
-KERNEL = "adwm[omega=1,eta=0]"
+BRIEF = "adapter=short,heads=logged"
+"""The training before version 6: adapters of 160 updates, heads that know logged latents alone."""
+WHOLE, KERNEL = "adwm", "adwm[omega=1,eta=0]"
+BRIEF_WHOLE, BRIEF_KERNEL = f"adwm[{BRIEF}]", f"adwm[{BRIEF},omega=1,eta=0]"
 VARIANTS = {
-    "full": "adwm",
+    "full": WHOLE,
     "no action guidance (CFG)": "adwm[omega=0]",
     "no continuation": "adwm[eta=0]",
-    "no adapter training": "adwm[adapter=linear]",
-    "frozen encoder": "adwm[frozen_encoder=true]",
-    "no goal relation": "adwm[goal_relation=false]",
-    "instances not told apart": "adwm[knows_instance=false]",
     "negative behavior term": "adwm[behavior=1]",
-    "mixed heads": "adwm[heads=mixed]",
-    "long adapter": "adwm[adapter=long]",
-    "long adapter, mixed heads": LONG,
-    "long, mixed, early guidance": "adwm[adapter=long,guided_below=5,heads=mixed]",
-    "long, mixed, early guidance x 10": "adwm[adapter=long,eta=3,guided_below=5,heads=mixed]",
-    "long, mixed, exact kernel": LONG_SOFT,
+    "early guidance": "adwm[guided_below=5]",
+    "early guidance x 10": "adwm[eta=3,guided_below=5]",
+    "logged heads": "adwm[heads=logged]",
+    "short adapter": "adwm[adapter=short]",
     "exact kernel": KERNEL,
     "exact kernel, agent reads text": "adwm[omega=1,eta=0,reads=text]",
     "Gaussian latent": "gaussian_wm",
+    "brief": BRIEF_WHOLE,
+    "brief, no action guidance (CFG)": f"adwm[{BRIEF},omega=0]",
+    "brief, no continuation": f"adwm[{BRIEF},eta=0]",
+    "brief, negative behavior term": f"adwm[{BRIEF},behavior=1]",
+    "brief, no adapter training": "adwm[adapter=linear,heads=logged]",
+    "brief, frozen encoder": f"adwm[{BRIEF},frozen_encoder=true]",
+    "brief, no goal relation": f"adwm[{BRIEF},goal_relation=false]",
+    "brief, exact kernel": BRIEF_KERNEL,
 }
-"""The ablation: what a variant is, and its spec."""
+"""The ablation: what a variant is, and its spec. Every row is compared with whole and kernel of its own training; those
+called brief, and the grid, have that of `BRIEF`: whoever ablates an encoder must train every agent's adapter anew."""
 LOGS, SEEDS = ("pooled",), (0, 1, 2)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Many = UseAppendAction[tuple[str, ...]]
@@ -79,7 +84,15 @@ def variants() -> dict[str, str]:
 
 def grid() -> dict[tuple[float, float], str]:
     """The grid: (omega, eta) to canonical spec."""
-    return {(omega, eta): canonical(f"adwm[omega={omega},eta={eta}]") for omega in OMEGAS for eta in ETAS}
+    return {(omega, eta): canonical(f"adwm[{BRIEF},omega={omega},eta={eta}]") for omega in OMEGAS for eta in ETAS}
+
+
+def references() -> dict[str, Reference]:
+    """Canonical spec to what it is compared with."""
+    late = Reference(canonical(WHOLE), canonical(KERNEL))
+    brief = Reference(canonical(BRIEF_WHOLE), canonical(BRIEF_KERNEL))
+    found = {spec: brief if name.startswith("brief") else late for name, spec in variants().items()}
+    return found | dict.fromkeys(grid().values(), brief)
 
 
 def specs() -> tuple[str, ...]:
@@ -171,7 +184,7 @@ class Table:
 
     def main(self, n_draws: int = DRAWS) -> int:
         found, notes = stored_boards(self.results)
-        answers = [board_answer(board, variants(), grid(), n_draws) for board in found]
+        answers = [board_answer(board, variants(), grid(), references(), n_draws) for board in found]
         content = {"omega": OMEGAS, "eta": ETAS, "kernel": canonical(KERNEL), "boards": answers, "notes": notes}
         text, cells = as_markdown(answers), grid_markdown(answers, OMEGAS, ETAS)
         path = keep_answer(self.results, NAME, {**content, "grid_table": cells}, text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,22 +18,40 @@ from studies.answers import known
 from studies.tuned_scales import on_whole_blocks
 
 METRICS = ("mae", "bias", "spearman")
-REFERENCES = {"minus_kernel": "exact kernel", "minus_full": "full"}
-"""Variants that every row is compared with, by the key of the difference: the control, and what variants come from."""
+REFERENCES = {"minus_kernel": "exact kernel", "minus_whole": "whole"}
+"""What every row is compared with, by the key of the difference, and what tables call it."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a row is compared with, as canonical specs: what it is a variant of, and the control (omega = 1, eta = 0),
+    both of its own training."""
+
+    whole: str
+    kernel: str
+
+    def spec(self, key: str) -> str:
+        """That of a key of `REFERENCES`."""
+        return self.kernel if key == "minus_kernel" else self.whole
 
 
 def board_answer(
-    board: Board, variants: Mapping[str, str], grid: Mapping[tuple[float, float], str], n_draws: int
+    board: Board,
+    variants: Mapping[str, str],
+    grid: Mapping[tuple[float, float], str],
+    references: Mapping[str, Reference],
+    n_draws: int,
 ) -> dict[str, Any]:
     """Everything about one board.
 
     Args:
-        variants: name to canonical spec, those of `REFERENCES` among them.
+        variants: name to canonical spec.
         grid: (omega, eta) to canonical spec.
+        references: canonical spec to what it is compared with.
     """
-    rows = _rows(board, variants.values(), variants, n_draws)
+    rows = _rows(board, variants.values(), references, n_draws)
     whole = on_whole_blocks(board, grid)
-    cells = _rows(whole, grid.values(), variants, n_draws)
+    cells = _rows(whole, grid.values(), references, n_draws)
     return {
         "task": board.task,
         "log": board.log,
@@ -47,13 +65,16 @@ def board_answer(
     }
 
 
-def _rows(board: Board, specs: Iterable[str], variants: Mapping[str, str], n_draws: int) -> dict[str, dict[str, Any]]:
-    """Each row and its differences to the references; P values are adjusted for these rows."""
+def _rows(
+    board: Board, specs: Iterable[str], references: Mapping[str, Reference], n_draws: int
+) -> dict[str, dict[str, Any]]:
+    """Each row and its differences to its references; P values are adjusted for these rows."""
     draws = draw(board, n_draws)
-    wanted = dict.fromkeys(specs)
+    wanted = list(dict.fromkeys(specs))
     rows = {spec: _row_answer(board, board.rows.get(spec), draws) for spec in wanted}
-    for key, name in REFERENCES.items():
-        for comparison in with_holm(list(_against(board, wanted, name, variants[name], draws))):
+    for key in REFERENCES:
+        pairs = [(spec, references[spec].spec(key)) for spec in wanted]
+        for comparison in with_holm(list(_against(board, pairs, draws))):
             rows[comparison.estimator][key] = asdict(comparison)
     return rows
 
@@ -97,13 +118,12 @@ def _bias_by_policy(board: Board, row: Row) -> dict[str, dict[str, float | None]
     return found
 
 
-def _against(board: Board, wanted: Mapping[str, None], name: str, reference: str, draws: Draws) -> Iterator[Comparison]:
-    """Error of each row minus that of a reference on the cells both have, draw by draw."""
-    theirs = board.rows.get(reference)
-    for spec in wanted:
-        ours = board.rows.get(spec)
+def _against(board: Board, pairs: Iterable[tuple[str, str]], draws: Draws) -> Iterator[Comparison]:
+    """Error of each row minus that of its reference on the cells both have, draw by draw."""
+    for spec, reference in pairs:
+        ours, theirs = board.rows.get(spec), board.rows.get(reference)
         if spec != reference and ours is not None and theirs is not None:
-            if found := compare_pair(board, ours, theirs, name, draws):
+            if found := compare_pair(board, ours, theirs, reference, draws):
                 yield found["mae"]
 
 
@@ -118,6 +138,7 @@ def _board_parts(answer: Mapping[str, Any]) -> Iterator[str]:
         f"**{answer['task']}, {answer['log']} log, n = {answer['n']:,}, "
         f"seeds {', '.join(map(str, answer['seeds']))}.** "
         "Intervals are 95 % bootstrap intervals over policies, seeds and true values jointly. "
+        f"*brief*: the training before version 6; *whole* and *exact kernel* are those of the training of the row. "
         f"{PARTIAL}: over fewer cells than the board has."
     )
     header = ["variant", "MAE [95 %]", "MAE / range", "bias [95 %]", "Spearman [95 %]"]
@@ -172,7 +193,7 @@ def _bias(row: Mapping[str, Any], policy: str) -> str:
 
 
 def _verdict(answer: Mapping[str, Any]) -> str:
-    """Who differs from the exact kernel once the number of comparisons is allowed for."""
+    """Who differs from the exact kernel of its training once the number of comparisons is allowed for."""
     return " ".join([_verdict_on(answer["variants"], "Variants"), _verdict_on(answer["grid"], "Pairs of the grid")])
 
 

@@ -15,7 +15,21 @@ from bench.plan import Selection, plan
 from bench.runner import run as compute
 from bench.store import Store
 from studies import ablation, tuned_scales
-from studies.ablation import KERNEL, Run, Table, bracketed, canonical, grid, reuse, specs, stored_boards, variants
+from studies.ablation import (
+    BRIEF,
+    BRIEF_KERNEL,
+    KERNEL,
+    Run,
+    Table,
+    bracketed,
+    canonical,
+    grid,
+    references,
+    reuse,
+    specs,
+    stored_boards,
+    variants,
+)
 from studies.tuned_scales import choose_all, others_of
 from tests.synthetic_results import Maker, write_results
 
@@ -35,7 +49,7 @@ def makers(refusing: bool) -> dict[str, Maker]:
             refuses=1.0 if refusing and spec in GUIDED else 0.0,
         )
         for spec in specs()
-        if spec != "adwm[frozen_encoder=true]"
+        if "frozen_encoder" not in spec
     }
 
 
@@ -66,8 +80,8 @@ def test_the_plan_holds_every_spec_once_on_the_published_block():
     jobs = Run(task=("toy_chain",), policies=("expert",)).jobs()
     assert sorted(job.spec for job in jobs) == sorted([*specs()] * 3)
     assert {(job.log, job.n) for job in jobs} == {("pooled", 1000)} and {job.seed for job in jobs} == {0, 1, 2}
-    assert len(specs()) == 25  # 17 variants, 12 of the grid, 4 in both
-    assert {"adwm", canonical(KERNEL), "gaussian_wm", "adwm[eta=1.0,omega=2.0]"} <= set(specs())
+    assert len(specs()) == 27  # 19 variants, 12 of the grid, 4 in both
+    assert {"adwm", canonical(KERNEL), "gaussian_wm", canonical(f"adwm[{BRIEF},eta=1,omega=2]")} <= set(specs())
 
 
 def test_a_selection_can_be_narrowed_and_strangers_are_refused():
@@ -123,7 +137,7 @@ def test_rows_say_what_was_done_declined_or_not_run(made):
     assert "full: 10 cells unsupported: zero overlap" in beta
     lines = {line.split(":")[0].strip("| "): line for line in beta.splitlines() if line.startswith("| ")}
     assert "declined" in lines["full"] and "0 of 10" in lines["full"]
-    assert "not run" in lines["frozen encoder"]
+    assert "not run" in lines["brief, frozen encoder"]
     assert "declined" in made["ablation"]["grid_table"]
 
 
@@ -140,10 +154,10 @@ def test_differences_are_paired_with_the_exact_kernel(results, made):
         x for x in made["ablation"]["table"].splitlines() if x.startswith("Variants against the exact kernel")
     )
     assert f"`{WORST}` (+" in verdict.partition("worse:")[2].partition("Pairs of the grid")[0]
-    full = rows[canonical(KERNEL)]["minus_full"]
-    assert full["difference"] == pytest.approx(-rows["adwm"]["minus_kernel"]["difference"])
-    assert "minus_full" not in rows["adwm"]
-    assert "minus_kernel" not in rows[canonical(KERNEL)]
+    for whole, control in (("adwm", KERNEL), (f"adwm[{BRIEF}]", BRIEF_KERNEL)):
+        whole, control = rows[canonical(whole)], rows[canonical(control)]
+        assert control["minus_whole"]["difference"] == pytest.approx(-whole["minus_kernel"]["difference"])
+        assert "minus_whole" not in whole and "minus_kernel" not in control
     biases = rows[WORST]["bias_by_policy"]["agent_03"]
     assert biases["mean"] == pytest.approx((board.rows[WORST].value - board.truth)[:, 3].mean())
 
@@ -181,7 +195,7 @@ def test_instruments_and_partial_rows_do_not_choose(results):
     [alpha, _], _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
     alone = choose_all([alpha], grid())["tasks"]["alpha_world"]
     assert alone["chosen"] is None and alone["others"] == []
-    spec = canonical(KERNEL)
+    spec = canonical(BRIEF_KERNEL)
     row = alpha.rows[spec]
     partial = replace(row, status=np.where(np.arange(5) == 0, "missing", row.status))
     assert tuned_scales.normalized_error(alpha, partial) is None
@@ -192,14 +206,14 @@ def test_instruments_and_partial_rows_do_not_choose(results):
 
 def test_pairs_are_compared_on_the_blocks_that_all_of_them_have(results):
     [alpha, _], _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
-    spec = canonical("adwm[omega=2,eta=1]")
+    spec = canonical(f"adwm[{BRIEF},omega=2,eta=1]")
     row = alpha.rows[spec]
     first_only = row.restricted(np.repeat([[True], [False]], 5, axis=1))
     some = replace(alpha, rows=alpha.rows | {spec: first_only})
     whole = tuned_scales.on_whole_blocks(some, grid())
-    assert whole.seeds == (0,) and whole.rows[canonical(KERNEL)].value.shape == (1, 5)
+    assert whole.seeds == (0,) and whole.rows[canonical(BRIEF_KERNEL)].value.shape == (1, 5)
     assert (whole.rows[spec].value == row.value[:1]).all()
-    error = np.abs(alpha.rows[canonical(KERNEL)].value[0] - alpha.truth).mean() / alpha.span
+    error = np.abs(alpha.rows[canonical(BRIEF_KERNEL)].value[0] - alpha.truth).mean() / alpha.span
     cells = {(c["omega"], c["eta"]): c for c in choose_all([some], grid())["tasks"]["alpha_world"]["grid"]}
     assert cells[1.0, 0.0]["mae_over_range"] == pytest.approx(error)
     nowhere = replace(alpha, rows=alpha.rows | {spec: row.restricted(np.eye(2, 5, dtype=bool))})
@@ -214,3 +228,10 @@ def test_without_cells_it_says_which_command_makes_them(tmp_path):
 def test_a_bare_name_means_the_defaults():
     assert [bracketed(spec) for spec in ("adwm", "adwm[eta=0.0]")] == ["adwm[]", "adwm[eta=0.0]"]
     assert set(variants().values()) | set(grid().values()) == set(specs())
+
+
+def test_every_row_is_compared_with_its_own_training():
+    for spec, reference in references().items():
+        brief = "adapter=short" in spec and "heads=logged" in spec or "adapter=linear" in spec
+        assert ("heads=logged" in reference.whole) == ("heads=logged" in reference.kernel) == brief, spec
+    assert set(references()) == set(specs())

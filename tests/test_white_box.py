@@ -199,7 +199,14 @@ def test_episodes_of_one_step_teach_an_adapter_nothing_and_do_no_harm(lm):
 
 @pytest.mark.parametrize(
     "spec",
-    ["adwm", "adwm[behavior=1.0]", "adwm[eta=0.0,omega=1.0]", "adwm[adapter=linear,eta=0.0]", "adwm[guided_below=5.0]"],
+    [
+        "adwm[adapter=short]",
+        "adwm[adapter=short,heads=logged]",
+        "adwm[adapter=short,behavior=1.0]",
+        "adwm[adapter=short,eta=0.0,omega=1.0]",
+        "adwm[adapter=linear,eta=0.0]",
+        "adwm[adapter=short,guided_below=5.0]",
+    ],
 )
 def test_guided_rollouts_with_a_language_model(lm, spec):
     data = LoggedDataset("t", ("unknown",), 1.0, 4, tuple(episodes(lm, 12)))

@@ -114,7 +114,7 @@ def test_heads_that_saw_generated_latents_judge_them_better_and_all_else_is_kept
     monkeypatch.setattr(fits, "CACHE", tmp_path)
     monkeypatch.setattr(fits, "COMMITTED", tmp_path / "none")
     specs = [f"adwm[eta=0.0,size=tiny,encoder_updates=40,updates=60,heads={heads}]" for heads in ("logged", "mixed")]
-    logged, mixed = (registry.make_estimator(spec).fit(log, np.random.default_rng(0)).fit_ for spec in specs)
+    logged, mixed = (registry.make_estimator(spec).fit(log, np.random.default_rng(0)).soft_fit() for spec in specs)
     facts = mixed.facts
     assert facts["events_generated"] < facts["events_generated_before"]
     assert facts["events"] + facts["events_generated"] < logged.facts["events"] + facts["events_generated_before"]
@@ -180,7 +180,8 @@ def test_guidance_acts_below_its_level_and_its_scale_stops_growing_at_one(traine
         ("adwm[guided_below=5,tuned=true]", "switches it off"),
         ("adwm[guided_below=0.2]", "above 0.3"),
         ("adwm[guided_below=50]", "at most 27"),
-        ("adwm[eta=0,heads=mixed,reads=text]", "would do harm"),
+        ("adwm[eta=0,heads=logged,reads=text]", "would do nothing"),
+        ("adwm[adapter=short,eta=0,reads=text]", "would do nothing"),
     ],
 )
 def test_settings_that_would_do_nothing_are_refused(log, spec, message):

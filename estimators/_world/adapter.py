@@ -23,7 +23,7 @@ from estimators._world.training import Fit
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["trained", "long", "linear"]
+Length = Literal["long", "short", "linear"]
 STEPS_TOGETHER = 32
 """About how many logged steps an update of a long training has: by compute, small batches got further."""
 LOOK_EVERY = 200
@@ -47,9 +47,8 @@ class AdapterTraining:
             whoever changes it bumps `adapters.VERSION`. "linear": a least-squares map to the mean token
             embedding, never shown to the agent (an ablation).
 
-    The size of "trained" was chosen by held-out agreement on one ScienceWorld agent: with 4 tokens and 120 updates .46
-    of the actions are chosen as after words, with 8 tokens .53, with 400 updates .56: it is short for the sake of the
-    minutes that a CPU has, and "long" tells what that costs.
+    The number of tokens was chosen by held-out agreement on one ScienceWorld agent: with 4 tokens and 120 updates .46
+    of the actions are chosen as after words, with 8 tokens .53, with 400 updates .56.
     """
 
     tokens: int = 8
@@ -58,15 +57,17 @@ class AdapterTraining:
     batch: int = 8
     learning_rate: float = 3e-3
     held_out: float = 0.1
-    kind: Kind = "trained"
+    kind: Literal["trained", "long", "linear"] = "trained"
 
     @classmethod
-    def of(cls, kind: Kind, data: LoggedDataset) -> AdapterTraining:
-        """The training of a kind on a log."""
-        if kind != "long":
-            return cls(kind=kind)
+    def of(cls, length: Length, data: LoggedDataset) -> AdapterTraining:
+        """The training of a length on a log."""
+        if length == "linear":
+            return cls(kind="linear")
+        if length == "short":
+            return cls()
         episodes = max(1, round(STEPS_TOGETHER / float(data.columns.lengths.mean())))
-        return cls(updates=2400, batch=episodes, learning_rate=2e-3, kind=kind)
+        return cls(updates=2400, batch=episodes, learning_rate=2e-3, kind="long")
 
 
 class Adapter(nn.Module):

@@ -56,8 +56,8 @@ class SimulationEstimator(Estimator):
         diagnostics = {
             "simulated_length": float(played.lengths.mean()),
             "ended_share": float(played.ended.mean()),
-            **played.diagnostics,
             **self.facts(),
+            **played.diagnostics,
         }
         note = "; ".join(filter(None, (self.label(), played.note)))
         terms = played.returns[:, None]

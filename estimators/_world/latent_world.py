@@ -70,7 +70,7 @@ class LatentWorld(World):
     """
 
     def __init__(self, fit: Fit, data: LoggedDataset, adapter: AdapterFit | None = None):
-        self.model, self.material, self.adapter = fit.model, fit.material, adapter
+        self.model, self.material, self.facts, self.adapter = fit.model, fit.material, fit.facts, adapter
         self._vectors: dict[tuple[str, str], tuple[Tensor, Tensor, Tensor]] = {}
         known = pairs(data)
         self.bank = Bank(data, torch.stack([v[0] for v in self._read(known)]))
@@ -124,9 +124,11 @@ class LatentWorld(World):
         return torch.stack([v[1] for v in self._read(list(zip(goals, texts, strict=True)))])
 
     def diagnostics(self) -> dict[str, float]:
-        """See `World`."""
-        facts = {} if self.adapter is None else {f"adapter_{name}": x for name, x in self.adapter.facts.items()}
-        return self.bank.diagnostics() | facts
+        """See `World`; with the facts of fit and adapter."""
+        known = {f"fit_{name}": x for name, x in self.facts.items()}
+        if self.adapter is not None:
+            known |= {f"adapter_{name}": x for name, x in self.adapter.facts.items()}
+        return self.bank.diagnostics() | known
 
     @torch.no_grad()
     def _read(self, wanted: Sequence[tuple[str, str]]) -> list[tuple[Tensor, Tensor, Tensor]]:
