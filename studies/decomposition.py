@@ -5,11 +5,12 @@
 From stored cells; nothing is estimated here. On every board of the leaderboard, the learned kernel alone (omega = 1,
 eta = 0, the agent reads text) carries the error of the model and of its way back to text, and nothing else. From there
 to `adwm` are two steps, both also taken after the brief training of what reads latents that was the default before
-version 6; `run --profile published` does not run it by itself: ask for BRIEF and BRIEF_SOFT below. Beside it stand models that differ from it in one thing each;
-every step is the difference of two errors on the same cells, with a 95 % interval (paired bootstrap over policies,
-seeds and true values). Some are compared with the best classical estimator of the board, too, which is picked in
-hindsight, on the cells of the kernel. A difference counts as clear only if its p-value is below 5 % once adjusted for
-the number of boards of the step (Holm): the intervals are pointwise, and of few policies.
+version 6; `run --profile published` does not run it by itself: ask for BRIEF and BRIEF_SOFT below. Beside it stand
+models that differ from it in one thing each; every step is the difference of two errors on the same cells, with a 95 %
+interval (paired bootstrap over policies, seeds and true values). Some are compared with the best classical estimator of
+the board, too, which is picked in hindsight, on the cells of the kernel. A difference counts as clear only if its
+p-value is below 5 % once adjusted for the number of boards of the step (Holm): the intervals are pointwise, and of few
+policies.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ STEPS = (
     Step("guidance", SOFT, "adwm", "the declared omega and eta in place of 1 and 0: guidance error"),
     Step("soft tokens, brief", KERNEL, BRIEF_SOFT, "the first step, after the brief training", True),
     Step("guidance, brief", BRIEF_SOFT, BRIEF, "the second step, after the brief training", True),
-    Step("longer training", BRIEF_SOFT, SOFT, "up to 2,400 updates of the adapter, heads that saw generated ones", True),
+    Step(
+        "longer training", BRIEF_SOFT, SOFT, "up to 2,400 updates of the adapter, heads that saw generated ones", True
+    ),
     Step("diffusion", "gaussian_wm", KERNEL, "diffusion in place of one Gaussian step, on the same fit"),
     Step("learning", "retrieval_wm", KERNEL, "a learned kernel in place of the nearest logged transition"),
     Step("latents", "autoregressive_wm", KERNEL, "latents in place of words that are written one by one"),
