@@ -268,6 +268,8 @@ class Collect:
     """Where the recording goes; default: the task's own folder."""
     part: Many = ()
     """Only this part of the recording; default: all."""
+    log: Many = ()
+    """Only this log, by the agents that are there; default: all logs, agents and true values."""
     workers: int = 1
     """Processes with a live environment each."""
 
@@ -275,7 +277,7 @@ class Collect:
         from bench.collect import collect
 
         chosen = {"parts": self.part} if self.part else {}
-        print(collect(self.task, out=self.out, workers=self.workers, **chosen))
+        print(collect(self.task, out=self.out, workers=self.workers, logs=self.log, **chosen))
         return 0
 
 

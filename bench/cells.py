@@ -16,7 +16,7 @@ class Cell(BaseModel):
 
     Attributes:
         task, log, policy, estimator: registered names.
-        data: fingerprint of the whole log.
+        data: fingerprint of the log; of a recorded one, of the volumes that the block is cut from.
         version, params: of the estimator; `Estimator.identity`.
         n_trajectories, seed: which block of the log (`LoggedDataset.subset`).
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import BenchError
@@ -25,19 +26,30 @@ _MAKERS: dict[str, Callable[[Recipe, Path, Path, int], None]] = {
 PARTS = tuple(_MAKERS)
 
 
-def collect(task: str, out: Path | None = None, parts: Sequence[str] = PARTS, workers: int = 2) -> Path:
+def collect(
+    task: str,
+    out: Path | None = None,
+    parts: Sequence[str] = PARTS,
+    workers: int = 2,
+    logs: Sequence[str] = (),
+) -> Path:
     """Carries out a task's recipe; what an earlier run finished is not made again.
 
     Args:
         out: folder of the recording; default `tasks/<task>/recorded`.
         parts: which of `PARTS` to make, in that order; each needs the ones before it.
         workers: processes.
+        logs: only these logs, by the agents that are in `out` already; empty: everything.
 
     Raises:
-        BenchError: the task has no recipe, or a part is unknown.
+        BenchError: the task has no recipe, or a part or a log is unknown.
     """
     work = Path(".cache") / "collect" / task
-    return carry_out(_recipe(task), out or Path("tasks") / task / "recorded", work, parts, workers)
+    recipe = _recipe(task)
+    if strangers := set(logs) - set(recipe.logs):
+        raise BenchError(f"unknown log {sorted(strangers)} of task {task!r}. Known: {', '.join(recipe.logs)}.")
+    recipe = replace(recipe, only=tuple(logs))
+    return carry_out(recipe, out or Path("tasks") / task / "recorded", work, parts, workers)
 
 
 def carry_out(recipe: Recipe, out: Path, work: Path, parts: Sequence[str] = PARTS, workers: int = 2) -> Path:
@@ -47,8 +59,9 @@ def carry_out(recipe: Recipe, out: Path, work: Path, parts: Sequence[str] = PART
         raise BenchError(f"unknown part {sorted(unknown)} of a recording. Known: {', '.join(PARTS)}.")
     work.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
+    made = ("demonstrations", "agents") if recipe.only else ()  # whoever records a log has its agents
     for part in PARTS:
-        if part in parts:
+        if part in parts and part not in made:
             print(f"collect {recipe.task}: {part}", flush=True)
             _MAKERS[part](recipe, work, out, workers)
     return out

@@ -112,6 +112,9 @@ class LoggedDataset:
         trajectories: the episodes.
         fixed_instances: the episodes visit a fixed list of instances, and the estimand is the mean over that list.
             Decides what the bootstrap resamples (`bench.stats`).
+        volumes: how many episodes each volume of a log holds that has grown, in the order of `trajectories`; empty: it
+            has a single one. Blocks are cut from the first volume and then from the next, so that what has been
+            computed from a log stays valid when it grows.
     """
 
     task: str
@@ -120,6 +123,7 @@ class LoggedDataset:
     horizon: int
     trajectories: tuple[Trajectory, ...]
     fixed_instances: bool = True
+    volumes: tuple[int, ...] = ()
 
     def __post_init__(self):
         if not self.trajectories:
@@ -129,6 +133,8 @@ class LoggedDataset:
             seen: set[str] = set()
             twice = next(i for i in ids if i in seen or seen.add(i))
             raise DataError(f"log of task {self.task!r}: episode id {twice!r} occurs twice; ids must be unique.")
+        if self.volumes and sum(self.volumes) != len(self):
+            raise DataError(f"log of task {self.task!r}: volumes {self.volumes} do not add up to {len(self)} episodes.")
         for trajectory in self.trajectories:
             _check_trajectory(trajectory, self)
 
@@ -171,8 +177,8 @@ class LoggedDataset:
         return digest.hexdigest()[:16]
 
     def with_trajectories(self, trajectories: Iterable[Trajectory]) -> LoggedDataset:
-        """The same log holding other episodes."""
-        return replace(self, trajectories=tuple(trajectories))
+        """The same log holding other episodes, in one volume."""
+        return replace(self, trajectories=tuple(trajectories), volumes=())
 
     def where(self, keep: Callable[[Trajectory], bool]) -> LoggedDataset:
         """The episodes for which `keep` holds."""
@@ -181,8 +187,7 @@ class LoggedDataset:
     def subset(self, n: int, seed: int) -> LoggedDataset:
         """The `seed`-th block of `n` episodes; blocks of different seeds are disjoint.
 
-        The order is fixed by content (a hash of ids) and visits instances, and loggers within an instance, in turn,
-        so that every block is as balanced as the log is.
+        See `block_order`: every block is as balanced as the log is.
 
         Raises:
             DataError: the log is too small for a block of this size and seed.
@@ -192,8 +197,17 @@ class LoggedDataset:
                 f"seed {seed} with n = {n} needs {n * (seed + 1)} episodes, the log of task {self.task!r} holds "
                 f"{len(self)}: seeds take disjoint blocks. Use fewer seeds or a smaller n."
             )
-        order = balanced_order(self.trajectories)
-        return self.with_trajectories(self.trajectories[i] for i in sorted(order[n * seed : n * (seed + 1)]))
+        chosen = self.block_order[n * seed : n * (seed + 1)]
+        return self.with_trajectories(self.trajectories[i] for i in sorted(chosen))
+
+    @cached_property
+    def block_order(self) -> list[int]:
+        """The order in which blocks take the episodes: volume by volume, in each as `balanced_order` has it."""
+        order: list[int] = []
+        for size in self.volumes or (len(self),):
+            start = len(order)
+            order += [start + i for i in balanced_order(self.trajectories[start : start + size])]
+        return order
 
 
 def balanced_order(trajectories: Sequence[Trajectory]) -> list[int]:

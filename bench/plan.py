@@ -101,13 +101,13 @@ def plan(selection: Selection) -> list[Job]:
     for task in tasks.values():
         targets = chosen_targets(task, selection)
         for log, blocks in chosen_blocks(task, selection).items():
-            data = task.log_fingerprint(log)
             size = task.log_size(log)
             if selection.n is not None and selection.n > size:
                 raise BenchError(f"--n {selection.n}: log {log!r} of task {task.name!r} holds {size:,} episodes.")
             _check_seeds(selection.seeds, task.name, log, size, min(block.n for block in blocks))
             for block in blocks:
                 for seed in (s for s in block.seeds if block.n * (s + 1) <= size):  # a short log has fewer blocks
+                    data = task.log_fingerprint(log, block.n * (seed + 1))
                     jobs += [
                         _job(task.name, log, data, spec, estimator, targets, block.n, seed)
                         for spec, estimator in estimators.items()

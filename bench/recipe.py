@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -30,6 +30,9 @@ class Recipe(ABC):
         vocabulary, words, max_observation_tokens: of the shared tokenizer and transcript; `words` is what the tokenizer
             takes for words (a regular expression).
         log_episodes: episodes per instance in a log, shared evenly by its loggers; one number, or one for each log.
+        volumes: logs that have grown, each with those of `logs` it consists of, itself first. What was added is
+            recorded like any other log (`collect --log`); nothing that was there changes.
+        only: record these logs and nothing else; empty: everything.
         truth_episodes: on-policy episodes per instance and target.
         next_actions: sampled next actions per logged step and target.
         masked_policy: agent of the masked-observation check.
@@ -53,6 +56,8 @@ class Recipe(ABC):
     log_episodes: int | Mapping[str, int] = 60
     truth_episodes: int = 12
     next_actions: int = 4
+    volumes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    only: tuple[str, ...] = ()
 
     @abstractmethod
     def environment(self) -> Environment:
@@ -73,6 +78,11 @@ class Recipe(ABC):
         """Episodes per instance of each logger of a log."""
         episodes = self.log_episodes if isinstance(self.log_episodes, int) else self.log_episodes[log]
         return episodes // len(self.logs[log])
+
+    @property
+    def wanted_logs(self) -> dict[str, tuple[str, ...]]:
+        """The logs to record, each with its loggers."""
+        return {log: names for log, names in self.logs.items() if not self.only or log in self.only}
 
     @property
     def loggers(self) -> tuple[str, ...]:

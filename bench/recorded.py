@@ -7,6 +7,9 @@ recorded/logs/<log>.parquet        canonical logs
 recorded/log_probs/<log>.parquet   one float32 column per policy, one row per step of the log
 recorded/next_actions/<log>.parquet  columns <policy>/<j>: the j-th sampled next action at each step
 recorded/truth.parquet             policy, instance, seed, return, length, terminated
+
+A log may have grown: `volumes` of the manifest names the files that continue it. No file ever changes, and blocks that
+are cut from its first volumes, with everything computed from them, stay what they were.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import ClassVar
@@ -68,19 +72,31 @@ class RecordedTask(Task):
 
     def logs(self) -> tuple[str, ...]:
         """Names of the logs, the default one first."""
-        return tuple(self.manifest["logs"])
+        later = {name for names in self.manifest.get("volumes", {}).values() for name in names[1:]}
+        return tuple(name for name in self.manifest["logs"] if name not in later)
+
+    def volumes(self, name: str) -> tuple[str, ...]:
+        """Names of the files of a log, the oldest first."""
+        if name not in self.logs():
+            raise UnknownNameError(f"log of task {self.name}", name, self.logs())
+        return tuple(self.manifest.get("volumes", {}).get(name, (name,)))
 
     def log(self, name: str) -> LoggedDataset:
         """A log, whole."""
-        return _read_log(self._file("logs", name))
+        return _read_volumes(tuple(self._file("logs", volume) for volume in self.volumes(name)))
 
     def log_size(self, name: str) -> int:
         """Episodes of a log, as the manifest says."""
-        return self.manifest["episodes"][name]
+        return sum(self.manifest["episodes"][volume] for volume in self.volumes(name))
 
-    def log_fingerprint(self, name: str) -> str:
-        """Hash of the log and of everything the policies said about it; reads no episode."""
-        parts = [file_hash(self._file(kind, name)) for kind in ("logs", "log_probs", "next_actions")]
+    def log_fingerprint(self, name: str, episodes: int | None = None) -> str:
+        """Hash of the volumes of the log that hold the first `episodes`, and of everything the policies said about
+        them; reads no episode."""
+        parts, held = [], 0
+        for volume in self.volumes(name):
+            if episodes is None or held < episodes:
+                parts += [file_hash(self._file(kind, volume)) for kind in ("logs", "log_probs", "next_actions")]
+            held += self.manifest["episodes"][volume]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
     def instances(self) -> Sequence[str]:
@@ -128,27 +144,29 @@ class RecordedTask(Task):
         return LanguageModel.load(self.folder / "agents" / checkpoint, transcript)
 
     def _recordings(self, policy: str) -> Iterator[Recording]:
-        for name in self.logs():
+        for name in (volume for log in self.logs() for volume in self.volumes(log)):
             episodes = _by_id(self._file("logs", name))
             logp = pq.read_table(self._file("log_probs", name), columns=[policy])[policy].to_numpy()
-            split = np.split(logp.astype(float), self.log(name).columns.offsets[1:-1])
+            split = np.split(logp.astype(float), self._edges(name)[1:-1])
             yield Recording(episodes, dict(zip(episodes, split, strict=True)), partial(self._samples, policy, name))
 
-    def _samples(self, policy: str, log: str) -> dict[str, list[tuple[str, ...]]] | None:
+    def _edges(self, volume: str) -> np.ndarray:
+        """Where its episodes begin and end among its steps."""
+        return _read_log(self._file("logs", volume)).columns.offsets
+
+    def _samples(self, policy: str, volume: str) -> dict[str, list[tuple[str, ...]]] | None:
         """Recorded next actions of a policy, or None for policies (loggers) that have none."""
-        path = self._file("next_actions", log)
+        path = self._file("next_actions", volume)
         names = [c for c in pq.read_schema(path).names if c.rpartition("/")[0] == policy]
         if not names:
             return None
         table = pq.read_table(path, columns=names, read_dictionary=names)  # so that equal actions are one object
         steps = list(zip(*(_shared_texts(table[c]) for c in names), strict=True))
-        edges = self.log(log).columns.offsets
-        episodes = _by_id(self._file("logs", log))
+        edges = self._edges(volume)
+        episodes = _by_id(self._file("logs", volume))
         return {i: steps[a:b] for i, a, b in zip(episodes, edges[:-1], edges[1:], strict=True)}
 
     def _file(self, kind: str, name: str) -> Path:
-        if kind and name not in self.logs():
-            raise UnknownNameError(f"log of task {self.name}", name, self.logs())
         path = self.folder / kind / f"{name}.parquet"
         if not path.exists():
             raise DataError(f"task {self.name!r}: {path} is missing. Restore it from the repository or run `collect`.")
@@ -160,9 +178,19 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@lru_cache(maxsize=2)  # the two logs of the task at hand
+@lru_cache(maxsize=3)  # the two logs of the task at hand, one of them grown
 def _read_log(path: Path) -> LoggedDataset:
     return read_log(path)
+
+
+@lru_cache(maxsize=2)
+def _read_volumes(paths: tuple[Path, ...]) -> LoggedDataset:
+    """One log of all volumes; of a single one, that itself."""
+    parts = [_read_log(path) for path in paths]
+    if len(parts) == 1:
+        return parts[0]
+    joined = tuple(t for part in parts for t in part.trajectories)
+    return replace(parts[0], trajectories=joined, volumes=tuple(map(len, parts)))
 
 
 @lru_cache(maxsize=4)
@@ -171,7 +199,7 @@ def _read_truth(path: Path) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def _by_id(path: Path) -> dict[str, Trajectory]:
     return {t.id: t for t in _read_log(path).trajectories}
 

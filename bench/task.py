@@ -132,9 +132,14 @@ class Task(ABC):
         """Episodes of a log; override where it is known without reading the log."""
         return len(self.log(name))
 
-    def log_fingerprint(self, name: str) -> str:
+    def log_fingerprint(self, name: str, episodes: int | None = None) -> str:
         """Hash of the log, all log-probabilities included; override where it is known without reading the log, and
-        where policies can change while the log does not: results depend on what they say, too."""
+        where policies can change while the log does not: results depend on what they say, too.
+
+        Args:
+            episodes: only so many are used, the first of `LoggedDataset.block_order`; whoever can tell that the others
+                have no part in them leaves them out.
+        """
         data = self.log(name)
         known = [None if s.logger_logps is None else list(s.logger_logps) for t in data.trajectories for s in t.steps]
         if all(x is None for x in known):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from bench.data import LoggedDataset, Trajectory, balanced_order
+from bench.data import LoggedDataset, Trajectory
 from bench.errors import BenchError, DataError, UnsupportedError
 from bench.registry import make_estimator
 from bench.rng import rng_for
@@ -70,7 +70,7 @@ def held_out(data: LoggedDataset, n: int, seed: int, episodes: int) -> list[Traj
     Raises:
         DataError: the log holds too few.
     """
-    order = balanced_order(data.trajectories)
+    order = data.block_order
     rest = order[n * (seed + 1) :] + order[: n * seed]
     if len(rest) < episodes:
         raise DataError(

@@ -107,6 +107,8 @@ def test_unknown_parts_and_tasks_without_recipe_are_refused(tmp_path):
         carry_out(RECIPE, tmp_path, tmp_path, ["logs"], workers=1)
     with pytest.raises(BenchError, match="nothing to collect"):
         collect("toy_chain", tmp_path)
+    with pytest.raises(BenchError, match="unknown log"):
+        collect("hotpotqa", tmp_path, logs=["pool"])
 
 
 def test_every_episode_seeds_its_environment(made, tmp_path, monkeypatch):
@@ -116,6 +118,47 @@ def test_every_episode_seeds_its_environment(made, tmp_path, monkeypatch):
     carry_out(replace(RECIPE, deterministic=False), tmp_path / "recorded", tmp_path / "work", ("episodes",), workers=1)
     per_instance = RECIPE.log_episodes + len(RECIPE.targets) * RECIPE.truth_episodes + 2  # two of them masked
     assert len(set(seeds)) == len(seeds) == per_instance * len(INSTANCES)
+
+
+def test_a_log_grows_by_a_volume_and_what_was_there_stays(made, task, tmp_path):
+    """Only the new volume is played and scored; blocks of the first one, and their identity, are what they were."""
+    recorded, work = tmp_path / "recorded", tmp_path / "work"
+    shutil.copytree(made[0], recorded)
+    before = _hashes(recorded)
+    logs = RECIPE.logs | {"pooled-2": ("a-050",)}
+    recipe = replace(
+        RECIPE, logs=logs, log_episodes={"pooled": 4, "pooled-2": 6}, volumes={"pooled": ("pooled", "pooled-2")}
+    )
+    carry_out(replace(recipe, only=("pooled-2",)), recorded, work, workers=1)
+    assert {path.name for path in (work / "episodes").iterdir()} == {"pooled-2"}
+    after = _hashes(recorded)
+    assert {name for name in after if before.get(name) != after[name]} == {
+        "recording.json",
+        *(f"{kind}/pooled-2.parquet" for kind in ("logs", "log_probs", "next_actions")),
+    }
+
+    class Grown(type(task)):
+        folder = recorded
+
+    old, new, size = task.log("pooled"), Grown().log("pooled"), len(INSTANCES)
+    assert Grown().logs() == ("pooled",) and Grown().log_size("pooled") == len(new) == 10 * size
+    assert new.volumes == (4 * size, 6 * size) and new.trajectories[: 4 * size] == old.trajectories
+    for n, seed in ((size, 0), (size, 3), (4 * size, 0)):
+        assert new.subset(n, seed).fingerprint == old.subset(n, seed).fingerprint
+    later = [t.id for t in new.subset(3 * size, 1).trajectories]
+    assert sum(name.startswith("pooled-2:") for name in later) == 2 * size
+    assert not set(later) & {t.id for t in new.subset(3 * size, 0).trajectories}
+    within = [Grown().log_fingerprint("pooled", n) for n in (1, 4 * size)]
+    assert within == [task.log_fingerprint("pooled")] * 2
+    assert Grown().log_fingerprint("pooled", 4 * size + 1) == Grown().log_fingerprint("pooled") != within[0]
+    policy = Grown().policy("a-100")
+    served = np.concatenate(policy.log_prob_episodes(new.trajectories))
+    live = np.concatenate(Grown().live_policy(task.cards["a-100"]).log_prob_episodes(new.trajectories))
+    assert served == pytest.approx(live, abs=1e-4)
+    assert [len(s) for s in policy.next_actions(new.trajectories, 2, seed=0)] == [len(t) for t in new.trajectories]
+    measured = Grown().manifest["measured"]
+    assert measured["logged_steps"] == sum(map(len, new.trajectories)) and "masked_return" in measured
+    assert set(Grown().manifest["files"]) == set(after) - {"recording.json"}
 
 
 def test_a_log_may_have_its_own_number_of_episodes():

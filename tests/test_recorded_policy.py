@@ -101,7 +101,9 @@ def test_the_fingerprint_of_a_recorded_log_follows_the_content_of_its_files(tmp_
     class Stub(RecordedTask):
         name, folder, card = "stub", tmp_path, None
 
-    (tmp_path / "recording.json").write_text(json.dumps({"logs": ["pooled", "far"]}))
+    (tmp_path / "recording.json").write_text(
+        json.dumps({"logs": ["pooled", "far"], "episodes": {"pooled": 3, "far": 3}})
+    )
     for kind in ("logs", "log_probs", "next_actions"):
         (tmp_path / kind).mkdir()
         for log in ("pooled", "far"):

@@ -46,9 +46,10 @@ def chunks(recipe: Recipe, work: Path, out: Path) -> Iterator[Chunk]:
     that a change of `Recipe.explore` needs a new `environment_version`.
     """
     roster = Roster(recipe, out)
-    wanted = [(name, log, recipe.repeats(log)) for log, names in recipe.logs.items() for name in names]
-    wanted += [(card.name, "truth", recipe.truth_episodes) for card in recipe.targets]
-    wanted += [(recipe.masked_policy, "masked", 2)]
+    wanted = [(name, log, recipe.repeats(log)) for log, names in recipe.wanted_logs.items() for name in names]
+    if not recipe.only:
+        wanted += [(card.name, "truth", recipe.truth_episodes) for card in recipe.targets]
+        wanted += [(recipe.masked_policy, "masked", 2)]
     for policy, purpose, repeats in wanted:
         folder = work / "episodes" / purpose / f"{policy}-{roster.identity(policy)}"
         jobs = [_job(recipe.task, purpose, policy, i, k) for k in range(repeats) for i in recipe.instances]
@@ -71,15 +72,16 @@ def played(recipe: Recipe, purpose: str, names: Sequence[str], work: Path, out: 
 
 
 def make_episodes(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
-    """Plays logs, truth and the masked check, batch by batch; then writes logs and truth."""
+    """Plays logs, truth and the masked check, or the logs of `Recipe.only`, batch by batch; then writes them."""
     missing = [c for c in chunks(recipe, work, out) if not c.path.exists()]
     with pool(workers, _start_player, (recipe, out)) as executor:
         waiting = [executor.submit(_play_chunk, chunk) for chunk in missing]
         for future in tqdm(as_completed(waiting), total=len(waiting), desc="episodes", unit="batch", mininterval=10):
             future.result()
-    for log, names in recipe.logs.items():
+    for log, names in recipe.wanted_logs.items():
         _write_log(recipe, log, names, work, out)
-    _write_truth(recipe, work, out)
+    if not recipe.only:
+        _write_truth(recipe, work, out)
 
 
 _player: dict[str, Any] = {}  # what a worker process keeps: simulators are slow to start

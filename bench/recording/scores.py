@@ -27,12 +27,12 @@ def make_log_probs(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
         by_checkpoint.setdefault(card.checkpoint, []).append(card.name)
     jobs = {
         (log, tuple(names)): _cached(recipe, "log_probs", log, names, work, out)
-        for log in recipe.logs
+        for log in recipe.wanted_logs
         for names in by_checkpoint.values()
     }
     _run(jobs, _score_log, recipe, out, workers, "log-probabilities")
     (out / "log_probs").mkdir(exist_ok=True)
-    for log in recipe.logs:
+    for log in recipe.wanted_logs:
         columns = {}
         for (of, names), path in jobs.items():
             if of == log:
@@ -64,12 +64,12 @@ def make_next_actions(recipe: Recipe, work: Path, out: Path, workers: int) -> No
         by_sampler.setdefault((card.checkpoint, card.temperature), []).append(card.name)
     jobs = {
         (log, tuple(names)): _cached(recipe, "next_actions", log, names, work, out)
-        for log in recipe.logs
+        for log in recipe.wanted_logs
         for names in by_sampler.values()
     }
     _run(jobs, _sample_log, recipe, out, workers, "next actions")
     (out / "next_actions").mkdir(exist_ok=True)
-    for log in recipe.logs:
+    for log in recipe.wanted_logs:
         columns = {}
         for (of, _), path in jobs.items():
             if of == log:
