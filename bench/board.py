@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from bench.cells import Record
+from bench.cells import Record, same_recording
 
 EPSILON_SWEEP = "epsilon_sweep"
 Replicates = Callable[[Record], np.ndarray]
@@ -137,7 +137,8 @@ def current(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
 
     A store may still hold cells of an older version of an estimator, of other defaults, or of an older recording of a
     log. Rows are never mixed from them: of each estimator on a log, the highest version counts, then the parameters of
-    the latest start, and what these have not computed is missing; of two recordings of one log, the one computed last.
+    the latest start, and what these have not computed is missing; of two recordings of one log, the one computed last
+    (a log that has grown is one recording).
 
     Returns:
         The records in a fixed order, and notes for the reader.
@@ -147,10 +148,11 @@ def current(records: Iterable[Record]) -> tuple[list[Record], list[str]]:
         (r.cell.task, r.cell.log): r.cell.data for r in sorted(records, key=lambda r: (_started(r), r.cell.key))
     }
     notes = []
-    older = Counter((r.cell.task, r.cell.log) for r in records if newest_data[r.cell.task, r.cell.log] != r.cell.data)
+    mine = {r.cell.key: same_recording(newest_data[r.cell.task, r.cell.log], r.cell.data) for r in records}
+    older = Counter((r.cell.task, r.cell.log) for r in records if not mine[r.cell.key])
     for (task, log), count in sorted(older.items()):
         notes.append(f"{task}/{log}: {count} cells computed on another recording of this log were left out")
-    records = [r for r in records if newest_data[r.cell.task, r.cell.log] == r.cell.data]
+    records = [r for r in records if mine[r.cell.key]]
     newest = {_row_of(r): _configuration(r) for r in records}  # the last one stays
     kept: dict[tuple, Record] = {}
     superseded: Counter[str] = Counter()

@@ -10,13 +10,22 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+THEN = "+"
+"""Between the fingerprints of the volumes of a log that has grown."""
+
+
+def same_recording(data: str, other: str) -> bool:
+    """Whether two fingerprints of blocks are of one log, of which one may have seen more volumes."""
+    return all(a == b for a, b in zip(data.split(THEN), other.split(THEN), strict=False))
+
 
 class Cell(BaseModel):
     """What was asked: one estimator, on one part of one log, about one policy.
 
     Attributes:
         task, log, policy, estimator: registered names.
-        data: fingerprint of the log; of a recorded one, of the volumes that the block is cut from.
+        data: fingerprint of the log; of one that has grown, of its volumes up to the end of the block
+            (`Task.block_fingerprints`).
         version, params: of the estimator; `Estimator.identity`.
         n_trajectories, seed: which block of the log (`LoggedDataset.subset`).
     """
@@ -54,6 +63,8 @@ class Provenance(BaseModel):
     packages: dict[str, str]
     source: str
     """sha256 of the estimator's source files; `status` lists cells whose source has changed since."""
+    computed_as: str = ""
+    """Version and spec under which it was computed, where its parameters have been renamed since."""
 
 
 class Record(BaseModel):

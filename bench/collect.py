@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from bench.errors import BenchError
 from bench.recipe import Recipe
+from bench.recorded import MANIFEST
 from bench.recording.agents import make_agents, make_demonstrations
 from bench.recording.episodes import make_episodes
 from bench.recording.manifest import make_manifest
 from bench.recording.scores import make_log_probs, make_next_actions
 from bench.registry import task_names
 
-_MAKERS: dict[str, Callable[[Recipe, Path, Path, int], None]] = {
+_MAKERS: dict[str, Callable[[Recipe, Path, Path, int, Sequence[str]], None]] = {
     "demonstrations": make_demonstrations,
     "agents": make_agents,
     "episodes": make_episodes,
@@ -24,6 +24,8 @@ _MAKERS: dict[str, Callable[[Recipe, Path, Path, int], None]] = {
     "manifest": make_manifest,
 }
 PARTS = tuple(_MAKERS)
+MADE_BEFORE = ("demonstrations", "agents")
+"""Parts that a recording has before a log is added to it."""
 
 
 def collect(
@@ -45,26 +47,43 @@ def collect(
         BenchError: the task has no recipe, or a part or a log is unknown.
     """
     work = Path(".cache") / "collect" / task
-    recipe = _recipe(task)
-    if strangers := set(logs) - set(recipe.logs):
-        raise BenchError(f"unknown log {sorted(strangers)} of task {task!r}. Known: {', '.join(recipe.logs)}.")
-    recipe = replace(recipe, only=tuple(logs))
-    return carry_out(recipe, out or Path("tasks") / task / "recorded", work, parts, workers)
+    return carry_out(_recipe(task), out or Path("tasks") / task / "recorded", work, parts, workers, logs)
 
 
-def carry_out(recipe: Recipe, out: Path, work: Path, parts: Sequence[str] = PARTS, workers: int = 2) -> Path:
+def carry_out(
+    recipe: Recipe,
+    out: Path,
+    work: Path,
+    parts: Sequence[str] = PARTS,
+    workers: int = 2,
+    logs: Sequence[str] = (),
+) -> Path:
     """The same for a recipe at hand; `work` keeps what a later run goes on from."""
     unknown = set(parts) - set(PARTS)
     if unknown:
         raise BenchError(f"unknown part {sorted(unknown)} of a recording. Known: {', '.join(PARTS)}.")
+    if logs:
+        _check_growth(recipe, out, parts, logs)
+        parts = [part for part in parts if part not in MADE_BEFORE]
     work.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True, exist_ok=True)
-    made = ("demonstrations", "agents") if recipe.only else ()  # whoever records a log has its agents
     for part in PARTS:
-        if part in parts and part not in made:
+        if part in parts:
             print(f"collect {recipe.task}: {part}", flush=True)
-            _MAKERS[part](recipe, work, out, workers)
+            _MAKERS[part](recipe, work, out, workers, tuple(logs or recipe.logs))
     return out
+
+
+def _check_growth(recipe: Recipe, out: Path, parts: Sequence[str], logs: Sequence[str]) -> None:
+    """Before hours of play: are these logs, and is the recording that they are added to all there?"""
+    if strangers := set(logs) - set(recipe.logs):
+        raise BenchError(f"unknown log {sorted(strangers)} of task {recipe.task!r}. Known: {', '.join(recipe.logs)}.")
+    if set(parts) <= set(MADE_BEFORE):
+        raise BenchError(f"a log has no {' and '.join(parts)}: leave out --log, or --part.")
+    others = [out / "logs" / f"{log}.parquet" for log in recipe.logs if log not in logs]
+    agents = [out / "agents" / card.checkpoint for card in recipe.policies]
+    if lost := [path for path in (out / MANIFEST, *agents, *others) if not path.exists()]:
+        raise BenchError(f"{lost[0]} is missing, and --log adds to a recording: collect the whole task first.")
 
 
 def _recipe(task: str) -> Recipe:

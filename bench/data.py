@@ -112,9 +112,9 @@ class LoggedDataset:
         trajectories: the episodes.
         fixed_instances: the episodes visit a fixed list of instances, and the estimand is the mean over that list.
             Decides what the bootstrap resamples (`bench.stats`).
-        volumes: how many episodes each volume of a log holds that has grown, in the order of `trajectories`; empty: it
-            has a single one. Blocks are cut from the first volume and then from the next, so that what has been
-            computed from a log stays valid when it grows.
+        volume_sizes: of a log that has grown, how many episodes each volume holds, in the order of `trajectories`;
+            empty: it has a single one. Blocks are cut from the first volume and then from the next, so that they stay
+            when the log grows.
     """
 
     task: str
@@ -123,7 +123,7 @@ class LoggedDataset:
     horizon: int
     trajectories: tuple[Trajectory, ...]
     fixed_instances: bool = True
-    volumes: tuple[int, ...] = ()
+    volume_sizes: tuple[int, ...] = ()
 
     def __post_init__(self):
         if not self.trajectories:
@@ -133,8 +133,10 @@ class LoggedDataset:
             seen: set[str] = set()
             twice = next(i for i in ids if i in seen or seen.add(i))
             raise DataError(f"log of task {self.task!r}: episode id {twice!r} occurs twice; ids must be unique.")
-        if self.volumes and sum(self.volumes) != len(self):
-            raise DataError(f"log of task {self.task!r}: volumes {self.volumes} do not add up to {len(self)} episodes.")
+        if self.volume_sizes and sum(self.volume_sizes) != len(self):
+            raise DataError(
+                f"log of task {self.task!r}: volumes of {self.volume_sizes} do not add up to {len(self)} episodes."
+            )
         for trajectory in self.trajectories:
             _check_trajectory(trajectory, self)
 
@@ -170,6 +172,8 @@ class LoggedDataset:
         """Hash of everything in the data set; equal content gives an equal fingerprint."""
         digest = hashlib.sha256()
         digest.update(json.dumps([self.task, self.loggers, self.gamma, self.horizon, self.fixed_instances]).encode())
+        if self.volume_sizes:
+            digest.update(json.dumps(self.volume_sizes).encode())
         for t in self.trajectories:
             head = [t.id, t.instance, t.goal, t.final_observation, t.terminated, t.truncated, t.logger]
             steps = [[s.observation, s.action, s.reward, s.action_tokens, s.behavior_logp] for s in t.steps]
@@ -178,7 +182,7 @@ class LoggedDataset:
 
     def with_trajectories(self, trajectories: Iterable[Trajectory]) -> LoggedDataset:
         """The same log holding other episodes, in one volume."""
-        return replace(self, trajectories=tuple(trajectories), volumes=())
+        return replace(self, trajectories=tuple(trajectories), volume_sizes=())
 
     def where(self, keep: Callable[[Trajectory], bool]) -> LoggedDataset:
         """The episodes for which `keep` holds."""
@@ -187,7 +191,7 @@ class LoggedDataset:
     def subset(self, n: int, seed: int) -> LoggedDataset:
         """The `seed`-th block of `n` episodes; blocks of different seeds are disjoint.
 
-        See `block_order`: every block is as balanced as the log is.
+        See `block_order`: within a volume, every block is as balanced as the volume is.
 
         Raises:
             DataError: the log is too small for a block of this size and seed.
@@ -204,7 +208,7 @@ class LoggedDataset:
     def block_order(self) -> list[int]:
         """The order in which blocks take the episodes: volume by volume, in each as `balanced_order` has it."""
         order: list[int] = []
-        for size in self.volumes or (len(self),):
+        for size in self.volume_sizes or (len(self),):
             start = len(order)
             order += [start + i for i in balanced_order(self.trajectories[start : start + size])]
         return order

@@ -105,14 +105,14 @@ def plan(selection: Selection) -> list[Job]:
             if selection.n is not None and selection.n > size:
                 raise BenchError(f"--n {selection.n}: log {log!r} of task {task.name!r} holds {size:,} episodes.")
             _check_seeds(selection.seeds, task.name, log, size, min(block.n for block in blocks))
-            for block in blocks:
-                for seed in (s for s in block.seeds if block.n * (s + 1) <= size):  # a short log has fewer blocks
-                    data = task.log_fingerprint(log, block.n * (seed + 1))
-                    jobs += [
-                        _job(task.name, log, data, spec, estimator, targets, block.n, seed)
-                        for spec, estimator in estimators.items()
-                        if estimator.size_curve or not block.curve
-                    ]
+            there = [(block, s) for block in blocks for s in block.seeds if block.n * (s + 1) <= size]  # or fewer
+            prints = task.block_fingerprints(log, [block.n * (seed + 1) for block, seed in there])
+            for (block, seed), data in zip(there, prints, strict=True):
+                jobs += [
+                    _job(task.name, log, data, spec, estimator, targets, block.n, seed)
+                    for spec, estimator in estimators.items()
+                    if estimator.size_curve or not block.curve
+                ]
     return [job for job in jobs if job.cells]
 
 

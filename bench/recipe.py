@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from bench.agents.cloning import CloningConfig
 from bench.agents.transcript import WORDS
+from bench.errors import BenchError
 from bench.task import Environment, PolicyCard
 
 
@@ -31,8 +32,7 @@ class Recipe(ABC):
             takes for words (a regular expression).
         log_episodes: episodes per instance in a log, shared evenly by its loggers; one number, or one for each log.
         volumes: logs that have grown, each with those of `logs` it consists of, itself first. What was added is
-            recorded like any other log (`collect --log`); nothing that was there changes.
-        only: record these logs and nothing else; empty: everything.
+            recorded like any other log, by the same loggers (`collect --log`); nothing that was there changes.
         truth_episodes: on-policy episodes per instance and target.
         next_actions: sampled next actions per logged step and target.
         masked_policy: agent of the masked-observation check.
@@ -57,7 +57,14 @@ class Recipe(ABC):
     truth_episodes: int = 12
     next_actions: int = 4
     volumes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    only: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for name, volumes in self.volumes.items():
+            if volumes[:1] != (name,) or any(self.logs.get(v) != self.logs.get(name) for v in volumes):
+                raise BenchError(
+                    f"recipe of {self.task}: volumes {volumes} of log {name!r} must begin with it and be logs of the "
+                    f"same loggers. Logs: {dict(self.logs)}."
+                )
 
     @abstractmethod
     def environment(self) -> Environment:
@@ -78,11 +85,6 @@ class Recipe(ABC):
         """Episodes per instance of each logger of a log."""
         episodes = self.log_episodes if isinstance(self.log_episodes, int) else self.log_episodes[log]
         return episodes // len(self.logs[log])
-
-    @property
-    def wanted_logs(self) -> dict[str, tuple[str, ...]]:
-        """The logs to record, each with its loggers."""
-        return {log: names for log, names in self.logs.items() if not self.only or log in self.only}
 
     @property
     def loggers(self) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ recorded/log_probs/<log>.parquet   one float32 column per policy, one row per st
 recorded/next_actions/<log>.parquet  columns <policy>/<j>: the j-th sampled next action at each step
 recorded/truth.parquet             policy, instance, seed, return, length, terminated
 
-A log may have grown: `volumes` of the manifest names the files that continue it. No file ever changes, and blocks that
-are cut from its first volumes, with everything computed from them, stay what they were.
+A log may have grown: `volumes` of the manifest names the files that continue it. The files of a volume never change,
+and blocks that are cut from the first ones, with everything computed from them, stay what they were.
 """
 
 from __future__ import annotations
@@ -28,12 +28,15 @@ import pyarrow.parquet as pq
 
 from bench.agents.recorded import RecordedPolicy, Recording
 from bench.canonical import read_log
+from bench.cells import THEN
 from bench.data import LoggedDataset, Trajectory
 from bench.errors import DataError, UnknownNameError
 from bench.policy import Policy
 from bench.task import GroundTruth, PolicyCard, Task
 
 MANIFEST = "recording.json"
+VOLUMES = 4
+"""Log files of a task that are kept in memory."""
 PURE_EXPLORER = {
     "check_every_logged_action_is_possible": "the last policy of the epsilon sweep draws from a finite list alone: "
     "what the loggers wrote beside that list has probability zero under it, and estimators must cope",
@@ -89,14 +92,18 @@ class RecordedTask(Task):
         """Episodes of a log, as the manifest says."""
         return sum(self.manifest["episodes"][volume] for volume in self.volumes(name))
 
-    def log_fingerprint(self, name: str, episodes: int | None = None) -> str:
-        """Hash of the volumes of the log that hold the first `episodes`, and of everything the policies said about
-        them; reads no episode."""
-        parts, held = [], 0
-        for volume in self.volumes(name):
-            if episodes is None or held < episodes:
-                parts += [file_hash(self._file(kind, volume)) for kind in ("logs", "log_probs", "next_actions")]
-            held += self.manifest["episodes"][volume]
+    def log_fingerprint(self, name: str) -> str:
+        """Hash of the log and of everything the policies said about it, volume by volume; reads no episode."""
+        return THEN.join(map(self._volume_fingerprint, self.volumes(name)))
+
+    def block_fingerprints(self, name: str, ends: Sequence[int]) -> list[str]:
+        """See `Task`."""
+        known = [self._volume_fingerprint(volume) for volume in self.volumes(name)]
+        begins = np.cumsum([0, *(self.manifest["episodes"][volume] for volume in self.volumes(name))])[:-1]
+        return [THEN.join(known[: int((begins < end).sum())]) for end in ends]
+
+    def _volume_fingerprint(self, volume: str) -> str:
+        parts = [file_hash(self._file(kind, volume)) for kind in ("logs", "log_probs", "next_actions")]
         return hashlib.sha256("".join(parts).encode()).hexdigest()[:16]
 
     def instances(self) -> Sequence[str]:
@@ -178,7 +185,7 @@ def file_hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-@lru_cache(maxsize=3)  # the two logs of the task at hand, one of them grown
+@lru_cache(maxsize=VOLUMES)
 def _read_log(path: Path) -> LoggedDataset:
     return read_log(path)
 
@@ -189,8 +196,11 @@ def _read_volumes(paths: tuple[Path, ...]) -> LoggedDataset:
     parts = [_read_log(path) for path in paths]
     if len(parts) == 1:
         return parts[0]
+    for path, part in zip(paths[1:], parts[1:], strict=True):
+        if strange := [x for x in ("loggers", "gamma", "horizon") if getattr(part, x) != getattr(parts[0], x)]:
+            raise DataError(f"{path}: {', '.join(strange)} differ from those of {paths[0].name}, which it continues.")
     joined = tuple(t for part in parts for t in part.trajectories)
-    return replace(parts[0], trajectories=joined, volumes=tuple(map(len, parts)))
+    return replace(parts[0], trajectories=joined, volume_sizes=tuple(map(len, parts)))
 
 
 @lru_cache(maxsize=4)
@@ -199,7 +209,7 @@ def _read_truth(path: Path) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy(zero_copy_only=False) for name in table.column_names}
 
 
-@lru_cache(maxsize=3)
+@lru_cache(maxsize=VOLUMES)
 def _by_id(path: Path) -> dict[str, Trajectory]:
     return {t.id: t for t in _read_log(path).trajectories}
 

@@ -29,6 +29,7 @@ def status_text(jobs: Sequence[Job], store: Store) -> str:
         _section("failed (retried by the next run)", map(_failure, _with_status(records, "failed"))),
         _section("unsupported", declined(_with_status(records, "unsupported"))),
         _section("stale: source changed since, version not bumped", stale(records)),
+        _section("renamed: computed by an earlier version, under another name", renamed(records)),
         _section("superseded: same question, but older data or version", superseded(records, jobs)),
         _section(
             "unreadable (recomputed by the next run)", [f"{path}: {why}" for path, why in store.unreadable.items()]
@@ -45,7 +46,7 @@ def stale(records: Iterable[Record]) -> list[str]:
     known = registry.estimator_names()
     for record in records:
         name = record.cell.estimator
-        if record.provenance is None or name not in known:
+        if record.provenance is None or record.provenance.computed_as or name not in known:
             continue
         if name not in current:
             current[name] = (registry.estimator_class(name).version, source_hash(name))
@@ -56,6 +57,12 @@ def stale(records: Iterable[Record]) -> list[str]:
         f"{name}: {_cells(count)}. If numbers change, bump its version; to recompute: run --redo {name}"
         for name, count in sorted(changed.items())
     ]
+
+
+def renamed(records: Iterable[Record]) -> list[str]:
+    """Estimators with cells whose parameters had other names, or other defaults, when they were computed."""
+    found = (r.cell.estimator for r in records if r.provenance is not None and r.provenance.computed_as)
+    return _counted(f"{name}: `computed_as` in the provenance of its cells says which" for name in found)
 
 
 def superseded(records: Iterable[Record], jobs: Sequence[Job]) -> list[str]:

@@ -132,19 +132,21 @@ class Task(ABC):
         """Episodes of a log; override where it is known without reading the log."""
         return len(self.log(name))
 
-    def log_fingerprint(self, name: str, episodes: int | None = None) -> str:
+    def log_fingerprint(self, name: str) -> str:
         """Hash of the log, all log-probabilities included; override where it is known without reading the log, and
-        where policies can change while the log does not: results depend on what they say, too.
-
-        Args:
-            episodes: only so many are used, the first of `LoggedDataset.block_order`; whoever can tell that the others
-                have no part in them leaves them out.
-        """
+        where policies can change while the log does not: results depend on what they say, too."""
         data = self.log(name)
         known = [None if s.logger_logps is None else list(s.logger_logps) for t in data.trajectories for s in t.steps]
         if all(x is None for x in known):
             return data.fingerprint
         return hashlib.sha256(json.dumps([data.fingerprint, known]).encode()).hexdigest()[:16]
+
+    def block_fingerprints(self, name: str, ends: Sequence[int]) -> list[str]:
+        """For each of `ends`, what the first so many episodes of `LoggedDataset.block_order` are taken from.
+
+        The fingerprint of the log; where it has grown, that of each volume up to there, joined by `bench.cells.THEN`.
+        """
+        return [self.log_fingerprint(name)] * len(ends)
 
     @abstractmethod
     def targets(self) -> tuple[PolicyCard, ...]:

@@ -44,7 +44,8 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     behavior: float = 0.0
     """Scale of a subtracted gradient of the log's own behavior, relative to the agent's (as STITCH-OPE does)."""
     tuned: bool = False
-    """Take omega and eta from the other tasks of the ablation study, by error there; do not set them besides."""
+    """Take omega and eta from the other tasks of the ablation study, by error there, after the training with
+    adapter=short and heads=logged; do not set them besides."""
     reads: Literal["auto", "soft", "text"] = "auto"
     """What the agent is shown: soft tokens, retrieved text, or soft tokens wherever the agent can read them."""
     adapter: Literal["long", "short", "linear"] = "long"
@@ -64,12 +65,7 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
         "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a "
         "large log as on a small one; at full size the error on that task's pooled log is at most a few hundredths",
     }
-    tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {
-        "eta": 0.0,
-        "adapter": "short",
-        "heads": "logged",
-        "sampler_steps": 3,
-    }
+    tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {"eta": 0.0, "sampler_steps": 3}
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
         """See `Estimator`."""
@@ -79,6 +75,11 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             return f"policy {policy.name!r} is a black box, and {wanted}; eta=0 with reads=text works for any policy"
         if self.reads == "text" and eta > 0:
             return "guidance goes through soft tokens: eta > 0 cannot be used with reads=text"
+        if opened(policy) is None and (self.adapter, self.heads) != (type(self).adapter, type(self).heads):
+            return (
+                f"policy {policy.name!r} is a black box and reads text: adapter {self.adapter} and heads {self.heads} "
+                "would do nothing"
+            )
         return None
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> AutoregressiveDiffusionWorldModel:

@@ -4,7 +4,7 @@ it generates there itself. Every step is taken from its real past; nothing accum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from estimators._joint.rollout import Live
 from estimators._joint.windows import Reader
 from estimators._world.bank import as_generator
 from estimators._world.base import SimulationEstimator
+from estimators._world.diffusion_world import DiffusionWorld, Guidance
 from estimators._world.latent_world import Episodes, LatentWorld, Transition
 from estimators._world.layers import Caches, unit
 from estimators._world.logged_world import LoggedWorld
@@ -74,10 +75,8 @@ def heads(
 def _unguided(estimator: SimulationEstimator, soft: bool):
     if not hasattr(estimator, "eta"):
         return estimator.world(None)
-    plain = replace(estimator, omega=1.0, eta=0.0, behavior=0.0, reads="text")
-    plain.data_ = estimator.fitted_data()
-    plain.fit_ = estimator.soft_fit() if soft else estimator.fit_  # other heads may judge what an agent reads as it is
-    return plain.world(None)
+    fit = estimator.soft_fit() if soft else estimator.fit_  # other heads may judge what an agent reads as it is
+    return DiffusionWorld(fit, estimator.fitted_data(), Guidance(1.0, 0.0), estimator.sampler_steps, None)
 
 
 def _latent(

@@ -65,13 +65,15 @@ def simulator(spec: str) -> SimulationEstimator:
 
 
 def held_out(data: LoggedDataset, n: int, seed: int, episodes: int) -> list[Trajectory]:
-    """Episodes outside the `seed`-th block of `n`: the next ones in the order in which blocks are cut.
+    """Episodes outside the `seed`-th block of `n`: the next ones in the order in which blocks are cut, then those
+    before it, and only then volumes that the block does not reach: they stay the same when the log grows.
 
     Raises:
         DataError: the log holds too few.
     """
-    order = data.block_order
-    rest = order[n * (seed + 1) :] + order[: n * seed]
+    order, end = data.block_order, n * (seed + 1)
+    reached = next((edge for edge in np.cumsum(data.volume_sizes) if edge >= end), len(data))
+    rest = order[end:reached] + order[: n * seed] + order[reached:]
     if len(rest) < episodes:
         raise DataError(
             f"log of task {data.task!r}: {episodes} episodes outside block {seed} of {n} were asked for, there are "

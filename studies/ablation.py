@@ -42,31 +42,56 @@ FOLDER = "ablation"
 """Of the cells, inside the results folder."""
 BRIEF = "adapter=short,heads=logged"
 """The training before version 6: adapters of 160 updates, heads that know logged latents alone."""
-WHOLE, KERNEL = "adwm", "adwm[omega=1,eta=0]"
-BRIEF_WHOLE, BRIEF_KERNEL = f"adwm[{BRIEF}]", f"adwm[{BRIEF},omega=1,eta=0]"
-VARIANTS = {
-    "full": WHOLE,
-    "no action guidance (CFG)": "adwm[omega=0]",
-    "no continuation": "adwm[eta=0]",
-    "negative behavior term": "adwm[behavior=1]",
-    "early guidance": "adwm[guided_below=5]",
-    "early guidance x 10": "adwm[eta=3,guided_below=5]",
-    "logged heads": "adwm[heads=logged]",
-    "short adapter": "adwm[adapter=short]",
-    "exact kernel": KERNEL,
-    "exact kernel, agent reads text": "adwm[omega=1,eta=0,reads=text]",
-    "Gaussian latent": "gaussian_wm",
-    "brief": BRIEF_WHOLE,
-    "brief, no action guidance (CFG)": f"adwm[{BRIEF},omega=0]",
-    "brief, no continuation": f"adwm[{BRIEF},eta=0]",
-    "brief, negative behavior term": f"adwm[{BRIEF},behavior=1]",
-    "brief, no adapter training": "adwm[adapter=linear,heads=logged]",
-    "brief, frozen encoder": f"adwm[{BRIEF},frozen_encoder=true]",
-    "brief, no goal relation": f"adwm[{BRIEF},goal_relation=false]",
-    "brief, exact kernel": BRIEF_KERNEL,
-}
-"""The ablation: what a variant is, and its spec. Every row is compared with whole and kernel of its own training; those
-called brief, and the grid, have that of `BRIEF`: whoever ablates an encoder must train every agent's adapter anew."""
+
+
+@dataclass(frozen=True)
+class Ablated:
+    """A training of adwm and what was ablated after it, as specs.
+
+    Attributes:
+        whole, kernel: what every row is compared with: adwm itself, and the control with omega = 1, eta = 0.
+        variants: name to spec, `whole` and `kernel` among them.
+    """
+
+    whole: str
+    kernel: str
+    variants: dict[str, str]
+
+
+LATE = Ablated(
+    "adwm",
+    "adwm[omega=1,eta=0]",
+    {
+        "whole": "adwm",
+        "no action guidance (CFG)": "adwm[omega=0]",
+        "no continuation": "adwm[eta=0]",
+        "negative behavior term": "adwm[behavior=1]",
+        "early guidance": "adwm[guided_below=5]",
+        "early guidance x 10": "adwm[eta=3,guided_below=5]",
+        "logged heads": "adwm[heads=logged]",
+        "short adapter": "adwm[adapter=short]",
+        "exact kernel": "adwm[omega=1,eta=0]",
+        "exact kernel, agent reads text": "adwm[omega=1,eta=0,reads=text]",
+        "Gaussian latent": "gaussian_wm",
+    },
+)
+EARLY = Ablated(
+    f"adwm[{BRIEF}]",
+    f"adwm[{BRIEF},omega=1,eta=0]",
+    {
+        "brief: whole": f"adwm[{BRIEF}]",
+        "brief: no action guidance (CFG)": f"adwm[{BRIEF},omega=0]",
+        "brief: no continuation": f"adwm[{BRIEF},eta=0]",
+        "brief: negative behavior term": f"adwm[{BRIEF},behavior=1]",
+        "brief: no adapter training": "adwm[adapter=linear,heads=logged]",
+        "brief: frozen encoder": f"adwm[{BRIEF},frozen_encoder=true]",
+        "brief: no goal relation": f"adwm[{BRIEF},goal_relation=false]",
+        "brief: exact kernel": f"adwm[{BRIEF},omega=1,eta=0]",
+    },
+)
+"""After the brief training, of which the grid is, too: whoever ablates an encoder must train every agent's adapter
+anew."""
+ABLATED = (LATE, EARLY)
 LOGS, SEEDS = ("pooled",), (0, 1, 2)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Many = UseAppendAction[tuple[str, ...]]
@@ -79,7 +104,7 @@ def canonical(spec: str) -> str:
 
 def variants() -> dict[str, str]:
     """The ablation: name to canonical spec."""
-    return {name: canonical(spec) for name, spec in VARIANTS.items()}
+    return {name: canonical(spec) for part in ABLATED for name, spec in part.variants.items()}
 
 
 def grid() -> dict[tuple[float, float], str]:
@@ -89,10 +114,11 @@ def grid() -> dict[tuple[float, float], str]:
 
 def references() -> dict[str, Reference]:
     """Canonical spec to what it is compared with."""
-    late = Reference(canonical(WHOLE), canonical(KERNEL))
-    brief = Reference(canonical(BRIEF_WHOLE), canonical(BRIEF_KERNEL))
-    found = {spec: brief if name.startswith("brief") else late for name, spec in variants().items()}
-    return found | dict.fromkeys(grid().values(), brief)
+    found = {}
+    for part in ABLATED:
+        reference = Reference(canonical(part.whole), canonical(part.kernel))
+        found |= dict.fromkeys(map(canonical, part.variants.values()), reference)
+    return found | dict.fromkeys(grid().values(), found[canonical(EARLY.whole)])
 
 
 def specs() -> tuple[str, ...]:
@@ -185,7 +211,7 @@ class Table:
     def main(self, n_draws: int = DRAWS) -> int:
         found, notes = stored_boards(self.results)
         answers = [board_answer(board, variants(), grid(), references(), n_draws) for board in found]
-        content = {"omega": OMEGAS, "eta": ETAS, "kernel": canonical(KERNEL), "boards": answers, "notes": notes}
+        content = {"omega": OMEGAS, "eta": ETAS, "boards": answers, "notes": notes}
         text, cells = as_markdown(answers), grid_markdown(answers, OMEGAS, ETAS)
         path = keep_answer(self.results, NAME, {**content, "grid_table": cells}, text)
         folder = figure_folder(self.results)
@@ -193,7 +219,7 @@ class Table:
         unit = "mean absolute error / range of true values"
         grids = tuned_scales.grids(found, grid(), OMEGAS, ETAS)
         save(heat_maps(grids, OMEGAS, ETAS, "Scales of guidance", unit), folder, "ablation_grid")
-        chosen = tuned_scales.choose_all(found, grid())
+        chosen = tuned_scales.choose_all(found, grid(), canonical(EARLY.whole))
         scales = keep_answer(self.results, tuned_scales.NAME, chosen, tuned_scales.as_markdown(chosen))
         print(f"{text}\n\n{cells}\n\n{tuned_scales.as_markdown(chosen)}\n\n{path}\n{scales}")
         return 0

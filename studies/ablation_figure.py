@@ -26,7 +26,7 @@ from bench.plots.style import (
 )
 from studies.ablation_table import why_empty
 
-KERNEL = "exact kernel"
+KERNEL = "exact kernel of the same training"
 FAINT = 0.4
 """Opacity of bars over fewer cells than the board has."""
 
@@ -71,9 +71,19 @@ def _bars(axes: Axes, answer: Mapping[str, Any]) -> None:
         axes.barh(y, mae["value"] / span, height=0.62, color=color(row["family"]), alpha=1.0 if complete else FAINT)
         if mae["low"] is not None:
             axes.plot([mae["low"] / span, mae["high"] / span], [y, y], color=INK, lw=1.2, solid_capstyle="butt")
-        if row["variant"] == KERNEL:
-            axes.axvline(mae["value"] / span, color=INK, lw=0.9, linestyle=(0, (2, 2)), zorder=3)
+    for spec in dict.fromkeys(row["compared_with"]["kernel"] for row in answer["variants"]):
+        _kernel_line(axes, answer["variants"], spec, span)
     axes.set_xlim(left=0.0)
     grid(axes, "x")
     axes.tick_params(axis="y", length=0)
     axes.set_xlabel("mean absolute error / range of true values")
+
+
+def _kernel_line(axes: Axes, rows: Sequence[Mapping[str, Any]], kernel: str, span: float) -> None:
+    """Where a control stands, along the rows that are compared with it."""
+    places = [y for y, row in enumerate(rows) if row["compared_with"]["kernel"] == kernel]
+    control = next(row for row in rows if row["estimator"] == kernel)
+    if control["cells"]:
+        x = control["mae"]["value"] / span
+        y = [min(places) - 0.45, max(places) + 0.45]
+        axes.plot([x, x], y, color=INK, lw=0.9, linestyle=(0, (2, 2)), zorder=3)

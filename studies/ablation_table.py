@@ -50,6 +50,7 @@ def board_answer(
         references: canonical spec to what it is compared with.
     """
     rows = _rows(board, variants.values(), references, n_draws)
+    of = {spec: asdict(reference) for spec, reference in references.items()}
     whole = on_whole_blocks(board, grid)
     cells = _rows(whole, grid.values(), references, n_draws)
     return {
@@ -59,7 +60,10 @@ def board_answer(
         "seeds": list(board.seeds),
         "range": board.span,
         "policies": list(board.policies),
-        "variants": [{"variant": name, "estimator": spec, **rows[spec]} for name, spec in variants.items()],
+        "variants": [
+            {"variant": name, "estimator": spec, "compared_with": of[spec], **rows[spec]}
+            for name, spec in variants.items()
+        ],
         "grid_seeds": list(whole.seeds),
         "grid": [{"omega": w, "eta": e, "estimator": spec, **cells[spec]} for (w, e), spec in grid.items()],
     }
@@ -200,12 +204,12 @@ def _verdict(answer: Mapping[str, Any]) -> str:
 def _verdict_on(rows: Sequence[Mapping[str, Any]], what: str) -> str:
     found = {row["estimator"]: row["minus_kernel"] for row in rows if "minus_kernel" in row}
     if not found:
-        return f"{what}: nothing to compare, the exact kernel has no cells in common with other rows."
+        return f"{what}: nothing to compare, no exact kernel has cells in common with other rows."
     sure = {spec: c["difference"] for spec, c in found.items() if c["p_holm"] < 0.05}
     better = [f"`{spec}` ({number(d, sign=True)})" for spec, d in sorted(sure.items()) if d < 0]
     worse = [f"`{spec}` ({number(d, sign=True)})" for spec, d in sorted(sure.items()) if d > 0]
     return (
-        f"{what} against the exact kernel (Holm-adjusted, 5 %): "
+        f"{what} against the exact kernel of their training (Holm-adjusted, 5 %): "
         f"better: {', '.join(better) or 'none'}; worse: {', '.join(worse) or 'none'}; "
         f"not told apart: {len(found) - len(sure)} of {len(found)}."
     )

@@ -62,7 +62,6 @@ MODELS = (
     "adwm",
     "adwm[eta=0.0,omega=1.0]",
     "adwm[eta=0.0,omega=1.0,reads=text]",
-    "adwm[adapter=short,heads=logged]",
     "autoregressive_wm",
     "gaussian_wm",
     "joint_diffusion",

@@ -62,11 +62,15 @@ class Step:
 
 STEPS = (
     Step("soft tokens", KERNEL, SOFT, "the agent reads soft tokens in place of text: policy-sampling error", True),
-    Step("guidance", SOFT, "adwm", "the declared omega and eta in place of 1 and 0: guidance error"),
+    Step("guidance", SOFT, "adwm", "the declared omega and eta in place of 1 and 0: guidance error", True),
     Step("soft tokens, brief", KERNEL, BRIEF_SOFT, "the first step, after the brief training", True),
     Step("guidance, brief", BRIEF_SOFT, BRIEF, "the second step, after the brief training", True),
     Step(
-        "longer training", BRIEF_SOFT, SOFT, "up to 2,400 updates of the adapter, heads that saw generated ones", True
+        "longer training",
+        BRIEF_SOFT,
+        SOFT,
+        "up to 2,400 updates of the adapter, heads that saw generated latents",
+        True,
     ),
     Step("diffusion", "gaussian_wm", KERNEL, "diffusion in place of one Gaussian step, on the same fit"),
     Step("learning", "retrieval_wm", KERNEL, "a learned kernel in place of the nearest logged transition"),

@@ -50,8 +50,12 @@ def grids(boards: Sequence[Board], grid: Grid, omegas: Sequence[float], etas: Se
     return found
 
 
-def choose_all(boards: Sequence[Board], grid: Grid) -> dict[str, Any]:
-    """The whole file: per task its grid and the pair chosen on the others; `elsewhere` for a task outside the grid."""
+def choose_all(boards: Sequence[Board], grid: Grid, estimator: str) -> dict[str, Any]:
+    """The whole file: per task its grid and the pair chosen on the others; `elsewhere` for a task outside the grid.
+
+    Args:
+        estimator: whose scales the grid varies.
+    """
     boards = [on_whole_blocks(board, grid) for board in boards]
     errors = {b.task: {pair: normalized_error(b, b.rows.get(spec)) for pair, spec in grid.items()} for b in boards}
     exact = {b.task for b in boards if b.exact}
@@ -78,6 +82,7 @@ def choose_all(boards: Sequence[Board], grid: Grid) -> dict[str, Any]:
         }
     return {
         "criterion": "least mean over the other tasks of MAE / range",
+        "estimator": estimator,
         "tasks": tasks,
         "elsewhere": _choices(others_of(None, list(errors), exact), errors),
     }
@@ -116,7 +121,8 @@ def as_markdown(content: Mapping[str, Any]) -> str:
         chosen = [_pair(found[key]) for key in ("chosen", "chosen_without_gradient")]
         rows.append([name, *chosen, ", ".join(found["others"]) or DASH, str(len(found["left_out"]))])
     header = ["task", "scales [MAE / range on the others]", "agent without gradients", "chosen on", "pairs left out"]
-    return "**Scales of `adwm[tuned=true]`**, chosen on the other tasks.\n\n" + table(header, rows)
+    how = f"chosen on the other tasks, by the errors of `{content['estimator']}` with these scales"
+    return f"**Scales of `adwm[tuned=true]`**, {how}.\n\n" + table(header, rows)
 
 
 def _pair(found: Mapping[str, float] | None) -> str:

@@ -72,7 +72,7 @@ class Coins(Task):
     def log_size(self, name: str) -> int:
         return 3000
 
-    def log_fingerprint(self, name: str, episodes: int | None = None) -> str:
+    def log_fingerprint(self, name: str) -> str:
         return f"coins-{name}"
 
     def targets(self) -> tuple[PolicyCard, ...]:

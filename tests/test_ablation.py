@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench import registry
 from bench.board import boards
 from bench.errors import BenchError
 from bench.plan import Selection, plan
@@ -17,8 +18,8 @@ from bench.store import Store
 from studies import ablation, tuned_scales
 from studies.ablation import (
     BRIEF,
-    BRIEF_KERNEL,
-    KERNEL,
+    EARLY,
+    LATE,
     Run,
     Table,
     bracketed,
@@ -81,7 +82,7 @@ def test_the_plan_holds_every_spec_once_on_the_published_block():
     assert sorted(job.spec for job in jobs) == sorted([*specs()] * 3)
     assert {(job.log, job.n) for job in jobs} == {("pooled", 1000)} and {job.seed for job in jobs} == {0, 1, 2}
     assert len(specs()) == 27  # 19 variants, 12 of the grid, 4 in both
-    assert {"adwm", canonical(KERNEL), "gaussian_wm", canonical(f"adwm[{BRIEF},eta=1,omega=2]")} <= set(specs())
+    assert {"adwm", canonical(LATE.kernel), "gaussian_wm", canonical(f"adwm[{BRIEF},eta=1,omega=2]")} <= set(specs())
 
 
 def test_a_selection_can_be_narrowed_and_strangers_are_refused():
@@ -120,13 +121,14 @@ def test_failed_cells_are_not_copied(tmp_path):
     assert reuse(jobs, source, target) == 1
 
 
-def test_guidance_is_declined_where_agents_are_black_boxes():
+def test_what_needs_an_open_agent_is_declined_where_agents_are_black_boxes():
     from bench import material
     from bench.registry import make_estimator
 
     policy, data = material.policy("toy_chain", "pooled", 50, 0, "expert"), material.block("toy_chain", "pooled", 50, 0)
     declined = [spec for spec in specs() if make_estimator(spec).unsupported(data, policy)]
-    assert sorted(declined) == sorted(GUIDED)
+    soft = [spec for spec in specs() if "adapter=" in spec or "heads=" in spec]
+    assert sorted(declined) == sorted({*GUIDED, *soft})
 
 
 def test_rows_say_what_was_done_declined_or_not_run(made):
@@ -134,10 +136,10 @@ def test_rows_say_what_was_done_declined_or_not_run(made):
     alpha, beta = text.split("**beta_web, ")
     assert "| no action guidance (CFG): `adwm[omega=0.0]`" in alpha and "declined" not in alpha
     assert "no continuation: `adwm[eta=0.0]`" in beta
-    assert "full: 10 cells unsupported: zero overlap" in beta
-    lines = {line.split(":")[0].strip("| "): line for line in beta.splitlines() if line.startswith("| ")}
-    assert "declined" in lines["full"] and "0 of 10" in lines["full"]
-    assert "not run" in lines["brief, frozen encoder"]
+    assert "whole: 10 cells unsupported: zero overlap" in beta
+    lines = {line.split(": `")[0].strip("| "): line for line in beta.splitlines() if line.startswith("| ")}
+    assert "declined" in lines["whole"] and "0 of 10" in lines["whole"]
+    assert "not run" in lines["brief: frozen encoder"]
     assert "declined" in made["ablation"]["grid_table"]
 
 
@@ -145,7 +147,7 @@ def test_differences_are_paired_with_the_exact_kernel(results, made):
     [board, _], _ = stored_boards(results)
     answer = made["ablation"]["boards"][0]
     rows = {row["estimator"]: row for row in answer["variants"]}
-    kernel = board.rows[canonical(KERNEL)]
+    kernel = board.rows[canonical(LATE.kernel)]
     by_hand = np.abs(board.rows[WORST].value - board.truth).mean() - np.abs(kernel.value - board.truth).mean()
     found = rows[WORST]["minus_kernel"]
     assert found["difference"] == pytest.approx(by_hand) and found["low"] < by_hand < found["high"]
@@ -154,8 +156,8 @@ def test_differences_are_paired_with_the_exact_kernel(results, made):
         x for x in made["ablation"]["table"].splitlines() if x.startswith("Variants against the exact kernel")
     )
     assert f"`{WORST}` (+" in verdict.partition("worse:")[2].partition("Pairs of the grid")[0]
-    for whole, control in (("adwm", KERNEL), (f"adwm[{BRIEF}]", BRIEF_KERNEL)):
-        whole, control = rows[canonical(whole)], rows[canonical(control)]
+    for part in (LATE, EARLY):
+        whole, control = rows[canonical(part.whole)], rows[canonical(part.kernel)]
         assert control["minus_whole"]["difference"] == pytest.approx(-whole["minus_kernel"]["difference"])
         assert "minus_whole" not in whole and "minus_kernel" not in control
     biases = rows[WORST]["bias_by_policy"]["agent_03"]
@@ -183,7 +185,10 @@ def test_the_true_values_of_a_task_have_no_part_in_its_scales(results):
     found, _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
     alpha, beta = found
     wrong = replace(alpha, truth=alpha.truth[::-1] * 3.0)
-    before, after = choose_all([alpha, beta], grid())["tasks"], choose_all([wrong, beta], grid())["tasks"]
+    before, after = (
+        choose_all([alpha, beta], grid(), "adwm")["tasks"],
+        choose_all([wrong, beta], grid(), "adwm")["tasks"],
+    )
     assert before["alpha_world"]["chosen"] == after["alpha_world"]["chosen"]
     assert before["beta_web"]["chosen"] != after["beta_web"]["chosen"]
 
@@ -193,9 +198,9 @@ def test_instruments_and_partial_rows_do_not_choose(results):
     assert others_of("a", ["a", "c"], exact={"c"}) == ["c"]
     assert others_of("a", ["a"], exact=set()) == []
     [alpha, _], _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
-    alone = choose_all([alpha], grid())["tasks"]["alpha_world"]
+    alone = choose_all([alpha], grid(), "adwm")["tasks"]["alpha_world"]
     assert alone["chosen"] is None and alone["others"] == []
-    spec = canonical(BRIEF_KERNEL)
+    spec = canonical(EARLY.kernel)
     row = alpha.rows[spec]
     partial = replace(row, status=np.where(np.arange(5) == 0, "missing", row.status))
     assert tuned_scales.normalized_error(alpha, partial) is None
@@ -211,10 +216,10 @@ def test_pairs_are_compared_on_the_blocks_that_all_of_them_have(results):
     first_only = row.restricted(np.repeat([[True], [False]], 5, axis=1))
     some = replace(alpha, rows=alpha.rows | {spec: first_only})
     whole = tuned_scales.on_whole_blocks(some, grid())
-    assert whole.seeds == (0,) and whole.rows[canonical(BRIEF_KERNEL)].value.shape == (1, 5)
+    assert whole.seeds == (0,) and whole.rows[canonical(EARLY.kernel)].value.shape == (1, 5)
     assert (whole.rows[spec].value == row.value[:1]).all()
-    error = np.abs(alpha.rows[canonical(BRIEF_KERNEL)].value[0] - alpha.truth).mean() / alpha.span
-    cells = {(c["omega"], c["eta"]): c for c in choose_all([some], grid())["tasks"]["alpha_world"]["grid"]}
+    error = np.abs(alpha.rows[canonical(EARLY.kernel)].value[0] - alpha.truth).mean() / alpha.span
+    cells = {(c["omega"], c["eta"]): c for c in choose_all([some], grid(), "adwm")["tasks"]["alpha_world"]["grid"]}
     assert cells[1.0, 0.0]["mae_over_range"] == pytest.approx(error)
     nowhere = replace(alpha, rows=alpha.rows | {spec: row.restricted(np.eye(2, 5, dtype=bool))})
     assert tuned_scales.on_whole_blocks(nowhere, grid()).seeds == alpha.seeds
@@ -231,7 +236,23 @@ def test_a_bare_name_means_the_defaults():
 
 
 def test_every_row_is_compared_with_its_own_training():
-    for spec, reference in references().items():
-        brief = "adapter=short" in spec and "heads=logged" in spec or "adapter=linear" in spec
-        assert ("heads=logged" in reference.whole) == ("heads=logged" in reference.kernel) == brief, spec
-    assert set(references()) == set(specs())
+    found = references()
+    assert set(found) == set(specs())
+    adapters = {spec: registry.make_estimator(spec).params() for spec in (*found, *(r.kernel for r in found.values()))}
+    for spec, reference in found.items():
+        whole, kernel = registry.make_estimator(reference.whole), adapters[reference.kernel]
+        assert (whole.omega, whole.eta, kernel["omega"], kernel["eta"]) == (1.5, 0.3, 1.0, 0.0)
+        assert (whole.adapter, whole.heads) == (kernel["adapter"], kernel["heads"])
+        brief = spec in {canonical(s) for s in EARLY.variants.values()} | set(grid().values())
+        assert (whole.adapter, whole.heads) == (("short", "logged") if brief else ("long", "mixed"))
+
+
+def test_each_training_has_a_line_of_its_own_along_its_rows(made):
+    from studies.ablation_figure import ablation_figure
+
+    answers = made["ablation"]["boards"]
+    axes = ablation_figure(answers).axes[0]
+    lines = [line for line in axes.lines if line.get_linestyle() == "--" and len(line.get_xdata()) == 2]
+    spans = sorted(tuple(line.get_ydata()) for line in lines if line.get_xdata()[0] == line.get_xdata()[1])
+    late, early = len(LATE.variants), len(EARLY.variants)
+    assert spans == [(-0.45, late - 0.55), (late - 0.45, late + early - 0.55)]

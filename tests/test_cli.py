@@ -243,6 +243,12 @@ def test_status_tells_stale_and_superseded_cells_apart_and_writes_nothing(move_i
     assert "stale" not in bench(*arguments)[1]
     house.write_estimator("flat", constant() + "\nCHANGED = True\n")
     assert "flat: 4 cells. If numbers change, bump its version" in bench(*arguments)[1]
+    one = min((house.results / "cells").glob("*/*/*.json"))
+    plain = one.read_text()
+    one.write_text(plain.replace('"source":', '"computed_as": "version 0, level", "source":'))
+    out = bench(*arguments)[1]
+    assert "flat: 3 cells. If" in out and "renamed: computed by an earlier version" in out and "(1 cell)" in out
+    one.write_text(plain)
     house.write_estimator("flat", constant().replace("factor: float", "version = 2\n    factor: float"))
     out = bench(*arguments)[1]
     assert "coins pooled flat version 1, data coins-pooled (4 cells)" in out and "stale" not in out
@@ -276,14 +282,14 @@ def test_report_collect_and_import_hand_over_what_they_were_given(move_in, bench
     assert code == 0 and out.startswith("the leaderboard\n") and "r/report/leaderboard.md" in out
     assert "r/report/figures" in out and "renewed in README.md: tasks, facts" in out
     assert bench("collect", "--task", "coins", "--part", "agents", "--workers", "3")[0] == 0
-    assert bench("collect", "--task", "coins", "--out", "here")[0] == 0
+    assert bench("collect", "--task", "coins", "--out", "here", "--log", "a", "--log", "b")[0] == 0
     assert bench("import", "logs", "--out", "x.parquet", "--task", "coins")[:2] == (0, "read 3 episodes\n")
     assert calls == [
         ((Path("r"),), {}),
         ((Path("r"),), {}),
         ((Path("README.md"), Path("r")), {}),
-        (("coins",), dict(out=None, parts=("agents",), workers=3)),
-        (("coins",), dict(out=Path("here"), workers=1)),
+        (("coins",), dict(out=None, parts=("agents",), workers=3, logs=())),
+        (("coins",), dict(out=Path("here"), workers=1, logs=("a", "b"))),
         ((Path("logs"),), dict(task="coins", out=Path("x.parquet"))),
     ]
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.canonical import write_parquet
+from bench.cells import same_recording
 from bench.collect import PARTS, carry_out, collect
-from bench.errors import BenchError
-from bench.recorded import RecordedTask, file_hash
+from bench.errors import BenchError, DataError
+from bench.recorded import RecordedTask, _read_volumes, file_hash
 from bench.task import TaskCard
 from tests.tiny_recipe import INSTANCES, RECIPE, STEP_LIMIT
 
@@ -107,8 +109,29 @@ def test_unknown_parts_and_tasks_without_recipe_are_refused(tmp_path):
         carry_out(RECIPE, tmp_path, tmp_path, ["logs"], workers=1)
     with pytest.raises(BenchError, match="nothing to collect"):
         collect("toy_chain", tmp_path)
+
+
+def test_what_a_log_is_added_to_must_be_there(made, tmp_path):
     with pytest.raises(BenchError, match="unknown log"):
-        collect("hotpotqa", tmp_path, logs=["pool"])
+        carry_out(RECIPE, *made, logs=["pool"])
+    with pytest.raises(BenchError, match="leave out"):
+        carry_out(RECIPE, *made, ["agents"], logs=["pooled"])
+    with pytest.raises(BenchError, match=r"recording\.json is missing"):
+        carry_out(RECIPE, tmp_path, tmp_path / "work", logs=["pooled"])
+    assert not any(tmp_path.iterdir())
+
+
+def test_volumes_are_of_the_same_loggers(task, tmp_path):
+    logs = {"pooled": ("a-050",), "pooled-2": ("a-100",)}
+    for volumes in (("pooled", "pooled-2"), ("pooled-2", "pooled"), ("pooled", "pooled-3")):
+        with pytest.raises(BenchError, match="same loggers"):
+            replace(RECIPE, logs=logs, volumes={"pooled": volumes})
+    paths = tuple(tmp_path / f"{name}.parquet" for name in logs)
+    write_parquet(task.log("pooled"), paths[0])
+    renamed = tuple(replace(t, id=f"{t.id} again") for t in task.log("pooled").trajectories)
+    write_parquet(replace(task.log("pooled"), trajectories=renamed, horizon=STEP_LIMIT + 1), paths[1])
+    with pytest.raises(DataError, match=r"pooled-2\.parquet: horizon differ"):
+        _read_volumes(paths)
 
 
 def test_every_episode_seeds_its_environment(made, tmp_path, monkeypatch):
@@ -129,7 +152,7 @@ def test_a_log_grows_by_a_volume_and_what_was_there_stays(made, task, tmp_path):
     recipe = replace(
         RECIPE, logs=logs, log_episodes={"pooled": 4, "pooled-2": 6}, volumes={"pooled": ("pooled", "pooled-2")}
     )
-    carry_out(replace(recipe, only=("pooled-2",)), recorded, work, workers=1)
+    carry_out(recipe, recorded, work, workers=1, logs=("pooled-2",))
     assert {path.name for path in (work / "episodes").iterdir()} == {"pooled-2"}
     after = _hashes(recorded)
     assert {name for name in after if before.get(name) != after[name]} == {
@@ -142,15 +165,16 @@ def test_a_log_grows_by_a_volume_and_what_was_there_stays(made, task, tmp_path):
 
     old, new, size = task.log("pooled"), Grown().log("pooled"), len(INSTANCES)
     assert Grown().logs() == ("pooled",) and Grown().log_size("pooled") == len(new) == 10 * size
-    assert new.volumes == (4 * size, 6 * size) and new.trajectories[: 4 * size] == old.trajectories
+    assert new.volume_sizes == (4 * size, 6 * size) and new.trajectories[: 4 * size] == old.trajectories
     for n, seed in ((size, 0), (size, 3), (4 * size, 0)):
         assert new.subset(n, seed).fingerprint == old.subset(n, seed).fingerprint
     later = [t.id for t in new.subset(3 * size, 1).trajectories]
     assert sum(name.startswith("pooled-2:") for name in later) == 2 * size
     assert not set(later) & {t.id for t in new.subset(3 * size, 0).trajectories}
-    within = [Grown().log_fingerprint("pooled", n) for n in (1, 4 * size)]
-    assert within == [task.log_fingerprint("pooled")] * 2
-    assert Grown().log_fingerprint("pooled", 4 * size + 1) == Grown().log_fingerprint("pooled") != within[0]
+    first, whole = task.log_fingerprint("pooled"), Grown().log_fingerprint("pooled")
+    assert Grown().block_fingerprints("pooled", [1, 4 * size, 4 * size + 1]) == [first, first, whole] != [whole] * 3
+    assert same_recording(first, whole) and not same_recording(first, whole.rpartition("+")[2])
+    assert replace(new, volume_sizes=()).fingerprint != new.fingerprint
     policy = Grown().policy("a-100")
     served = np.concatenate(policy.log_prob_episodes(new.trajectories))
     live = np.concatenate(Grown().live_policy(task.cards["a-100"]).log_prob_episodes(new.trajectories))

@@ -107,6 +107,19 @@ def test_cells_of_an_older_version_or_another_recording_are_set_aside_and_announ
     assert len(notes) == 2 and "older version" in notes[1] and "another recording" in notes[0]
 
 
+def test_blocks_of_a_log_stay_when_it_grows():
+    """Their fingerprint is that of the first volume, the fingerprint of later blocks begins with it."""
+    old, new = at("2026-01-01"), at("2026-02-01")
+    grown = [
+        make_record(data="one", seed=0, value=0.1, provenance=old),
+        make_record(data="one+two", seed=1, value=0.2, provenance=new),
+    ]
+    (board,), notes = boards(grown, replicates_of)
+    assert board.rows["fqe"].value.tolist() == [[0.1], [0.2]] and not notes
+    (board,), notes = boards([*grown, make_record(data="one+else", seed=2, provenance=old)], replicates_of)
+    assert board.seeds == (0, 1) and "1 cells computed on another recording" in notes[0]
+
+
 def at(date: str) -> Provenance:
     rest = {"commit": None, "dirty": None, "command": "", "python": "", "platform": "", "packages": {}, "source": ""}
     return Provenance(started=date, **rest)

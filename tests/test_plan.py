@@ -47,6 +47,20 @@ def test_seeds_that_a_short_log_has_no_episodes_for_are_left_out_and_errors_wher
         plan(Selection("published", logs=("pooled",), estimators=("costly",), n=1000, seeds=(1,)))
 
 
+def test_a_cell_knows_the_volumes_of_the_log_up_to_the_end_of_its_block(house, monkeypatch):
+    monkeypatch.setattr(
+        type(registry.task("coins")),
+        "block_fingerprints",
+        lambda self, name, ends: ["one" if end <= 1000 else "one+two" for end in ends],
+    )
+    jobs = plan(Selection("published", logs=("pooled",)))
+    assert {(j.n, j.seed, c.data) for j in jobs for c in j.cells} == {
+        (1000, 0, "one"),
+        *((1000, seed, "one+two") for seed in (1, 2)),
+        *((n, seed, "one") for n in (100, 300) for seed in (0, 1, 2)),
+    }
+
+
 def test_every_cell_has_a_key_of_its_own(house):
     keys = [cell.key for cell in cells(plan(Selection("published")))]
     assert len(set(keys)) == len(keys) == (2 * 10 + 4) * 4

@@ -33,6 +33,15 @@ def inverse(log) -> InverseDynamics:
     return InverseDynamics(log.subset(N, 0), np.random.default_rng(0))
 
 
+def test_held_out_episodes_stay_when_the_log_grows(log):
+    small = log.subset(3 * N, 0)
+    renamed = tuple(replace(t, id=f"{t.id} later") for t in small.trajectories)
+    grown = replace(small, trajectories=small.trajectories + renamed, volume_sizes=(3 * N, 3 * N))
+    for seed in range(3):
+        assert held_out(grown, N, seed, 2 * N) == held_out(small, N, seed, 2 * N)
+        assert len({t.id for t in held_out(grown, N, seed, 5 * N)}) == 5 * N
+
+
 class Replay(World):
     """Answers as the given episodes went, shifted by `late` steps, and never ends them if it is `endless`."""
 

@@ -50,7 +50,7 @@ class ForgetsPropensities(Sound):
 class FingerprintOfTheMoment(Sound):
     calls = 0
 
-    def log_fingerprint(self, name, episodes=None):
+    def log_fingerprint(self, name):
         FingerprintOfTheMoment.calls += 1
         return str(self.calls)
 

@@ -17,6 +17,7 @@ from bench.agents.white_box import WhiteBox
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.policy import SoftObservation, opened
 from estimators._world.adapter import AdapterTraining, keep_best, train_adapter
+from estimators._world.adapters import AdapterConfig
 from estimators._world.training import Training, train_world
 from tests.tiny_language_models import TEXTS, tiny_lm
 
@@ -186,6 +187,16 @@ def test_of_a_long_training_the_best_look_is_kept_and_it_ends_when_looks_no_long
     assert run(2, [5.0, 6.0]) == ({"kl": 5.0, "kept": 0.0, "updates": 2.0}, 0.0)
 
 
+def test_the_keys_of_stored_adapters_are_pinned(lm):
+    """Whoever renames a field or a kind orphans every adapter that is stored."""
+    data = LoggedDataset("t", ("l",), 1.0, 2, (Trajectory("a", "i", "g", (Step("o", "x", 1.0),), logger="l"),))
+    keys = [
+        AdapterConfig("encoder", "agent", AdapterTraining.of(name, data), None, None).key(data)
+        for name in ("long", "short", "linear")
+    ]
+    assert keys == ["a732bb0cc0510010", "f437482718c4eaa8", "1e57d56ae503e50e"]
+
+
 @pytest.mark.filterwarnings("ignore:Detected call of `lr_scheduler.step")
 def test_episodes_of_one_step_teach_an_adapter_nothing_and_do_no_harm(lm):
     data = LoggedDataset("t", ("unknown",), 1.0, 1, tuple(replace(t, steps=t.steps[:1]) for t in episodes(lm, 6)))
@@ -217,4 +228,8 @@ def test_guided_rollouts_with_a_language_model(lm, spec):
     one, other = (estimator.estimate(policy, np.random.default_rng(1)) for _ in range(2))
     assert one.value == other.value and np.isfinite(one.value)
     assert 0 <= one.diagnostics["adapter_agreement"] <= 1
+    assert ("fit_events_generated" in one.diagnostics) == ("heads=logged" not in spec)
+    if estimator.heads == "mixed":  # what was drawn is judged by the heads whose losses are told
+        assert one.diagnostics["fit_events"] == estimator.soft_fit().facts["events"]
+        assert torch.equal(estimator.world(policy).model.event[0].weight, estimator.soft_fit().model.event[0].weight)
     assert one.interval == "simulation only"

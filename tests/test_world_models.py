@@ -32,6 +32,7 @@ from estimators._world.sampler import ArcSampler
 from estimators._world.training import Lesson, Training, train_world
 from estimators._world.tuned_scales import tuned_scales
 from estimators._world.world import Answer, World, answered, starts_of
+from studies._heads import _unguided
 from tasks.toy_chain.world import ToyChainEnvironment
 from tests.house import ROOT
 
@@ -122,6 +123,9 @@ def test_heads_that_saw_generated_latents_judge_them_better_and_all_else_is_kept
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"event"}
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
+    estimator = registry.make_estimator(specs[1]).fit(log, np.random.default_rng(0))
+    for soft, model in ((True, mixed.model), (False, logged.model)):
+        assert torch.equal(_unguided(estimator, soft).model.event[0].weight, model.event[0].weight)
 
 
 def test_generated_latents_stand_where_logged_ones_stood(trained):
@@ -318,6 +322,8 @@ def test_black_box_policies_are_declined_where_gradients_are_needed(log):
     assert "black box" in registry.make_estimator("adwm").unsupported(log, policy)
     assert "black box" in registry.make_estimator("adwm[eta=0.0,reads=soft]").unsupported(log, policy)
     assert registry.make_estimator("adwm[eta=0.0]").unsupported(log, policy) is None
+    for setting in ("adapter=linear", "heads=logged"):
+        assert "would do nothing" in registry.make_estimator(f"adwm[eta=0.0,{setting}]").unsupported(log, policy)
     assert "soft tokens" in registry.make_estimator("adwm[reads=text]").unsupported(log, Opened())
 
 
@@ -332,12 +338,12 @@ def test_tuned_scales_come_from_other_tasks_and_are_said(log, tmp_path, monkeypa
     with pytest.raises(BenchError, match="studies.ablation"):
         registry.make_estimator(tuned).fit(log, np.random.default_rng(0)).world(TASK.policy("expert"))
     own = {"others": ["far_world"], "chosen": None, "chosen_without_gradient": {"omega": 2.0, "eta": 0.0}}
-    content = {"tasks": {"toy_chain": own}, "elsewhere": own | {"others": []}}
+    content = {"tasks": {"toy_chain": own}, "elsewhere": own | {"others": []}, "estimator": "adwm[adapter=short]"}
     (tmp_path / "scales.json").write_text(json.dumps(content))
     estimator = registry.make_estimator(tuned).fit(log, np.random.default_rng(0))
     world = estimator.world(TASK.policy("expert"))
     assert (world.guidance.omega, world.guidance.eta) == (2.0, 0.0)
-    assert "far_world" in world.note and "black box" in world.note
+    assert "far_world, as scales of adwm[adapter=short]" in world.note and "black box" in world.note
     with pytest.raises(BenchError, match="no scales"):
         tuned_scales("toy_chain", gradient=True)
     with pytest.raises(BenchError, match="would do nothing"):
@@ -360,6 +366,7 @@ def test_one_member_of_the_ensemble_is_the_exact_kernel_and_more_are_dealt_the_e
     assert together.terms[1::3, 0] == pytest.approx(parts[1].returns, abs=0)
     means = [part.returns.mean() for part in parts]
     assert together.diagnostics["between_fits_sd"] == pytest.approx(np.std(means, ddof=1))
+    assert together.diagnostics["fit_gain"] == min(fit.facts["gain"] for fit in several.fits_)
     with pytest.raises(BenchError, match="between 1 and rollouts"):
         judged("diffusion_wm", fits=21)
 

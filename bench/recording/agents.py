@@ -20,12 +20,12 @@ from bench.recording.workers import pool
 from bench.rng import seed_for
 
 
-def make_demonstrations(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
+def make_demonstrations(recipe: Recipe, work: Path, out: Path, workers: int, logs: Sequence[str]) -> None:
     for mix in recipe.mixes:
         recipe.demonstrations(mix, work / "demonstrations", workers)
 
 
-def make_agents(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
+def make_agents(recipe: Recipe, work: Path, out: Path, workers: int, logs: Sequence[str]) -> None:
     """One tokenizer, one training run per mix, the checkpoints that the roster uses."""
     files = {mix: recipe.demonstrations(mix, work / "demonstrations", workers) for mix in recipe.mixes}
     tokenizer = work / "tokenizer.json"

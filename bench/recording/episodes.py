@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,18 +39,19 @@ class Chunk:
     jobs: tuple[EpisodeJob, ...]
 
 
-def chunks(recipe: Recipe, work: Path, out: Path) -> Iterator[Chunk]:
-    """All batches of the recording. Log and truth of a policy use independent seeds.
+def chunks(recipe: Recipe, work: Path, out: Path, purposes: Collection[str] | None = None) -> Iterator[Chunk]:
+    """All batches of the recording, or those of some purposes. Log and truth of a policy use independent seeds.
 
     A batch that is on disk is not played again: its name says who plays what. What an agent explores is not in it, so
     that a change of `Recipe.explore` needs a new `environment_version`.
     """
     roster = Roster(recipe, out)
-    wanted = [(name, log, recipe.repeats(log)) for log, names in recipe.wanted_logs.items() for name in names]
-    if not recipe.only:
-        wanted += [(card.name, "truth", recipe.truth_episodes) for card in recipe.targets]
-        wanted += [(recipe.masked_policy, "masked", 2)]
+    wanted = [(name, log, recipe.repeats(log)) for log, names in recipe.logs.items() for name in names]
+    wanted += [(card.name, "truth", recipe.truth_episodes) for card in recipe.targets]
+    wanted += [(recipe.masked_policy, "masked", 2)]
     for policy, purpose, repeats in wanted:
+        if purposes is not None and purpose not in purposes:
+            continue
         folder = work / "episodes" / purpose / f"{policy}-{roster.identity(policy)}"
         jobs = [_job(recipe.task, purpose, policy, i, k) for k in range(repeats) for i in recipe.instances]
         for start in range(0, len(jobs), BATCH):
@@ -66,21 +67,22 @@ def _job(task: str, purpose: str, policy: str, instance: str, repeat: int) -> Ep
 
 def played(recipe: Recipe, purpose: str, names: Sequence[str], work: Path, out: Path) -> Iterator[Trajectory]:
     """Episodes played for one purpose by some policies."""
-    for chunk in chunks(recipe, work, out):
-        if chunk.purpose == purpose and chunk.policy in names:
+    for chunk in chunks(recipe, work, out, {purpose}):
+        if chunk.policy in names:
             yield from read_log(chunk.path).trajectories
 
 
-def make_episodes(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
-    """Plays logs, truth and the masked check, or the logs of `Recipe.only`, batch by batch; then writes them."""
-    missing = [c for c in chunks(recipe, work, out) if not c.path.exists()]
+def make_episodes(recipe: Recipe, work: Path, out: Path, workers: int, logs: Sequence[str]) -> None:
+    """Plays logs, and with all of them truth and the masked check, batch by batch; then writes them."""
+    purposes = None if set(logs) == set(recipe.logs) else set(logs)
+    missing = [c for c in chunks(recipe, work, out, purposes) if not c.path.exists()]
     with pool(workers, _start_player, (recipe, out)) as executor:
         waiting = [executor.submit(_play_chunk, chunk) for chunk in missing]
         for future in tqdm(as_completed(waiting), total=len(waiting), desc="episodes", unit="batch", mininterval=10):
             future.result()
-    for log, names in recipe.wanted_logs.items():
-        _write_log(recipe, log, names, work, out)
-    if not recipe.only:
+    for log in logs:
+        _write_log(recipe, log, recipe.logs[log], work, out)
+    if purposes is None:
         _write_truth(recipe, work, out)
 
 

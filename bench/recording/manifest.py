@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,11 @@ from bench.recorded import MANIFEST, file_hash
 from bench.recording.episodes import played
 
 
-def make_manifest(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
+def make_manifest(recipe: Recipe, work: Path, out: Path, workers: int, logs: Sequence[str]) -> None:
     """Roster, measurements and hashes; written last, so a recording without it is not complete."""
     transcript = Transcript.load(out / "agents" / "tokenizer.json", recipe.max_observation_tokens)
-    logs = {log: read_log(out / "logs" / f"{log}.parquet") for log in recipe.logs}
+    written = {log: read_log(out / "logs" / f"{log}.parquet") for log in recipe.logs}
+    masked = _masked(recipe, work, out) if set(logs) == set(recipe.logs) else _known_masked(out)
     files = sorted(p for p in out.rglob("*") if p.is_file() and p.name not in (MANIFEST, "instances.json"))
     manifest = {
         "task": recipe.task,
@@ -32,20 +33,17 @@ def make_manifest(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
         "max_observation_tokens": recipe.max_observation_tokens,
         "logs": {log: list(names) for log, names in recipe.logs.items()},
         "volumes": {log: list(names) for log, names in recipe.volumes.items()},
-        "episodes": {log: len(data) for log, data in logs.items()},
+        "episodes": {log: len(data) for log, data in written.items()},
         "loggers": recipe.loggers,
         "policies": [asdict(card) for card in recipe.policies],
-        "measured": _masked(recipe, work, out) | _logged(logs.values(), transcript),
+        "measured": masked | _logged(written.values(), transcript),
         "files": {str(p.relative_to(out)): file_hash(p) for p in files},
     }
     (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
 
 
 def _masked(recipe: Recipe, work: Path, out: Path) -> dict[str, Any]:
-    """Does the agent read? Returns of the masked check beside true ones; what is known where only logs are recorded."""
-    if recipe.only:
-        known = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["measured"]
-        return {name: value for name, value in known.items() if "masked" in name}
+    """Does the agent read? Returns of the masked check beside true ones."""
     masked = [e.rewards.sum() for e in played(recipe, "masked", [recipe.masked_policy], work, out)]
     truth = pq.read_table(out / "truth.parquet", filters=[("policy", "=", recipe.masked_policy)])
     return {
@@ -54,6 +52,12 @@ def _masked(recipe: Recipe, work: Path, out: Path) -> dict[str, Any]:
         "masked_stderr": float(np.std(masked, ddof=1) / np.sqrt(len(masked))),
         "unmasked_return": float(np.mean(truth["return"])),
     }
+
+
+def _known_masked(out: Path) -> dict[str, Any]:
+    """The same, as it was measured when the rest of the recording was made."""
+    known = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["measured"]
+    return {name: value for name, value in known.items() if "masked" in name}
 
 
 def _logged(logs: Iterable[LoggedDataset], transcript: Transcript) -> dict[str, Any]:

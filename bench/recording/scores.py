@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import as_completed
 from pathlib import Path
 
@@ -20,19 +20,19 @@ from bench.recording.workers import pool
 from bench.rng import seed_for
 
 
-def make_log_probs(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
+def make_log_probs(recipe: Recipe, work: Path, out: Path, workers: int, logs: Sequence[str]) -> None:
     """Every policy scores every log: one forward pass per checkpoint and episode, shared by its samplers."""
     by_checkpoint: dict[str, list[str]] = {}
     for card in recipe.policies:
         by_checkpoint.setdefault(card.checkpoint, []).append(card.name)
     jobs = {
         (log, tuple(names)): _cached(recipe, "log_probs", log, names, work, out)
-        for log in recipe.wanted_logs
+        for log in logs
         for names in by_checkpoint.values()
     }
     _run(jobs, _score_log, recipe, out, workers, "log-probabilities")
     (out / "log_probs").mkdir(exist_ok=True)
-    for log in recipe.wanted_logs:
+    for log in logs:
         columns = {}
         for (of, names), path in jobs.items():
             if of == log:
@@ -57,19 +57,19 @@ def _score_log(recipe: Recipe, log: str, names: tuple[str, ...], path: Path, out
         np.save(file, np.stack(rows))
 
 
-def make_next_actions(recipe: Recipe, work: Path, out: Path, workers: int) -> None:
+def make_next_actions(recipe: Recipe, work: Path, out: Path, workers: int, logs: Sequence[str]) -> None:
     """Sampled next actions of every target at every logged step; what the model writes is shared by epsilons."""
     by_sampler: dict[tuple[str, float], list[str]] = {}
     for card in recipe.targets:
         by_sampler.setdefault((card.checkpoint, card.temperature), []).append(card.name)
     jobs = {
         (log, tuple(names)): _cached(recipe, "next_actions", log, names, work, out)
-        for log in recipe.wanted_logs
+        for log in logs
         for names in by_sampler.values()
     }
     _run(jobs, _sample_log, recipe, out, workers, "next actions")
     (out / "next_actions").mkdir(exist_ok=True)
-    for log in recipe.wanted_logs:
+    for log in logs:
         columns = {}
         for (of, _), path in jobs.items():
             if of == log:

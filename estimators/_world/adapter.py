@@ -23,7 +23,7 @@ from estimators._world.training import Fit
 
 log = logging.getLogger(__name__)
 
-Length = Literal["long", "short", "linear"]
+Distillation = Literal["long", "short", "linear"]
 STEPS_TOGETHER = 32
 """About how many logged steps an update of a long training has: by compute, small batches got further."""
 LOOK_EVERY = 200
@@ -60,11 +60,12 @@ class AdapterTraining:
     kind: Literal["trained", "long", "linear"] = "trained"
 
     @classmethod
-    def of(cls, length: Length, data: LoggedDataset) -> AdapterTraining:
-        """The training of a length on a log."""
-        if length == "linear":
+    def of(cls, distillation: Distillation, data: LoggedDataset) -> AdapterTraining:
+        """The training that has a name among estimators, on a log. "short" is of kind "trained", its name when most
+        stored fits were made: kinds are part of their keys."""
+        if distillation == "linear":
             return cls(kind="linear")
-        if length == "short":
+        if distillation == "short":
             return cls()
         episodes = max(1, round(STEPS_TOGETHER / float(data.columns.lengths.mean())))
         return cls(updates=2400, batch=episodes, learning_rate=2e-3, kind="long")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.data import LoggedDataset
 from bench.rng import rng_for
-from estimators._world.adapter import Adapter, AdapterFit, AdapterTraining, Length, train_adapter
+from estimators._world.adapter import Adapter, AdapterFit, AdapterTraining, Distillation, train_adapter
 from estimators._world.fits import Recipe, fitted
 from estimators._world.model import ENCODER
 from estimators._world.training import Fit
@@ -55,9 +55,9 @@ class AdapterConfig(Recipe[AdapterFit]):
         return AdapterFit(adapter.requires_grad_(False).eval(), facts)
 
 
-def adapted(fit: Fit, data: LoggedDataset, inside: Any, length: Length) -> AdapterFit:
+def adapted(fit: Fit, data: LoggedDataset, inside: Any, distillation: Distillation) -> AdapterFit:
     """The adapter of one agent (its `white_box`) to a fit's latents."""
-    training = AdapterTraining.of(length, data)
+    training = AdapterTraining.of(distillation, data)
     return fitted(data, AdapterConfig(_encoder_hash(fit), inside.identity, training, fit, inside))
 
 

@@ -14,14 +14,17 @@ CHOSEN = Path(__file__).parents[2] / "results" / "studies" / "tuned_scales.json"
 
 @dataclass(frozen=True)
 class TunedScales:
-    """A pair of scales and the tasks it was chosen on; see `estimators._world.diffusion_world.Guidance`."""
+    """A pair of scales, the tasks it was chosen on, and the spec without scales whose errors there chose it; see
+    `estimators._world.diffusion_world.Guidance`."""
 
     omega: float
     eta: float
     others: tuple[str, ...]
+    estimator: str
 
     def __str__(self) -> str:
-        return f"omega {self.omega:g} and eta {self.eta:g} did best on {', '.join(self.others)}"
+        where = ", ".join(self.others)
+        return f"omega {self.omega:g} and eta {self.eta:g} did best on {where}, as scales of {self.estimator}"
 
 
 def tuned_scales(task: str, gradient: bool) -> TunedScales:
@@ -48,4 +51,4 @@ def tuned_scales(task: str, gradient: bool) -> TunedScales:
             f"{', '.join(found['others']) or 'any other'}. Run `python -m studies.ablation run` for another task, "
             "then `python -m studies.ablation table`."
         )
-    return TunedScales(chosen["omega"], chosen["eta"], tuple(found["others"]))
+    return TunedScales(chosen["omega"], chosen["eta"], tuple(found["others"]), content["estimator"])

@@ -45,7 +45,7 @@ class ToyChain(Task):
         """Episodes of a log."""
         return record.LOG_EPISODES
 
-    def log_fingerprint(self, name: str, episodes: int | None = None) -> str:
+    def log_fingerprint(self, name: str) -> str:
         """Identifies a log without drawing it; the last digits of its log-probabilities may differ between machines."""
         return record.fingerprint(name)
 
