@@ -142,7 +142,8 @@ def fitted(data: LoggedDataset, config: Recipe[F]) -> F:
         return _read(COMMITTED / name, data, config)
     with _alone(CACHE / name):  # another process may be training the same: wait for it instead
         if not (CACHE / name).exists() or (CACHE / name).stat().st_mtime < since:
-            _write(CACHE / name, config.train(data), config)
+            with torch.enable_grad():  # whoever asks for a fit may be only simulating
+                _write(CACHE / name, config.train(data), config)
     if os.environ.get(KEEP):
         COMMITTED.mkdir(parents=True, exist_ok=True)
         part = COMMITTED / f"{name}.{os.getpid()}.part"
