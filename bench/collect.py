@@ -78,6 +78,8 @@ def _check_growth(recipe: Recipe, out: Path, parts: Sequence[str], logs: Sequenc
     """Before hours of play: are these logs, and is the recording that they are added to all there?"""
     if strangers := set(logs) - set(recipe.logs):
         raise BenchError(f"unknown log {sorted(strangers)} of task {recipe.task!r}. Known: {', '.join(recipe.logs)}.")
+    if set(logs) == set(recipe.logs):
+        raise BenchError(f"--log names every log of task {recipe.task!r}: leave it out to record the task anew.")
     if set(parts) <= set(MADE_BEFORE):
         raise BenchError(f"a log has no {' and '.join(parts)}: leave out --log, or --part.")
     others = [out / "logs" / f"{log}.parquet" for log in recipe.logs if log not in logs]

@@ -114,10 +114,13 @@ def test_unknown_parts_and_tasks_without_recipe_are_refused(tmp_path):
 def test_what_a_log_is_added_to_must_be_there(made, tmp_path):
     with pytest.raises(BenchError, match="unknown log"):
         carry_out(RECIPE, *made, logs=["pool"])
+    with pytest.raises(BenchError, match="names every log"):
+        carry_out(RECIPE, *made, logs=["pooled"])
+    two = replace(RECIPE, logs=RECIPE.logs | {"other": ("a-050",)}, log_episodes=2)
     with pytest.raises(BenchError, match="leave out"):
-        carry_out(RECIPE, *made, ["agents"], logs=["pooled"])
+        carry_out(two, *made, ["agents"], logs=["other"])
     with pytest.raises(BenchError, match=r"recording\.json is missing"):
-        carry_out(RECIPE, tmp_path, tmp_path / "work", logs=["pooled"])
+        carry_out(two, tmp_path, tmp_path / "work", logs=["other"])
     assert not any(tmp_path.iterdir())
 
 
