@@ -25,7 +25,8 @@ class Row:
         value, low, high: (S, P) estimate and interval.
         sampling: (S, P) bool, the interval describes the error of the estimate (not the simulation alone).
         replicates: (S, P, B) bootstrap values; column b belongs to the same resampled episodes in every row.
-        fit_seconds, estimate_seconds, memory_mb, ess: (S, P); the first with trainings that were done earlier.
+        fit_seconds, prepare_seconds, estimate_seconds, memory_mb, ess: (S, P); the first two with trainings that were
+            done earlier.
         on_gpu: (S, P) bool, some of the training was done on a GPU: its seconds are not those of a CPU.
         notes, reasons: what the estimators announced and why cells have no value, with counts.
     """
@@ -40,6 +41,7 @@ class Row:
     sampling: np.ndarray
     replicates: np.ndarray
     fit_seconds: np.ndarray
+    prepare_seconds: np.ndarray
     estimate_seconds: np.ndarray
     memory_mb: np.ndarray
     ess: np.ndarray
@@ -301,6 +303,7 @@ def _row(
         sampling=sampling,
         replicates=resampled,
         fit_seconds=numbers(lambda r: r.training_seconds),
+        prepare_seconds=numbers(lambda r: r.preparation_seconds),
         estimate_seconds=numbers(lambda r: r.estimate_seconds),
         memory_mb=numbers(lambda r: r.peak_memory_mb),
         ess=numbers(lambda r: r.diagnostics.get("ess")),

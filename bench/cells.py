@@ -93,6 +93,9 @@ class Record(BaseModel):
     """Why unsupported, or the traceback of a failure."""
     fit_seconds: float | None = None
     """Of this run: next to nothing where a trained model was read from a file."""
+    prepare_seconds: float | None = None
+    """Of this run, for this policy alone and before its estimate (`Estimator.prepare`): next to nothing where what it
+    needs was read from a file. None in cells of before it was timed apart, whose `estimate_seconds` hold it."""
     estimate_seconds: float | None = None
     peak_memory_mb: float | None = None
     provenance: Provenance | None = None
@@ -103,6 +106,13 @@ class Record(BaseModel):
         made (diagnostics that end in `_seconds`) where that is more."""
         made = sum(value or 0.0 for name, value in self.diagnostics.items() if name.endswith("_seconds"))
         return max(self.fit_seconds or 0.0, made) if made else self.fit_seconds
+
+    @property
+    def preparation_seconds(self) -> float | None:
+        """What preparing for this policy costs from nothing: what its trainings took when they were made (diagnostics
+        that end in `_seconds_per_policy`), or `prepare_seconds` where none is known."""
+        made = [value for name, value in self.diagnostics.items() if name.endswith("_seconds_per_policy")]
+        return sum(value or 0.0 for value in made) if made else self.prepare_seconds
 
     @property
     def on_gpu(self) -> bool:

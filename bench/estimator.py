@@ -113,6 +113,11 @@ class Estimator(ABC):
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:
         """Learns from the log; returns self. A second call forgets the first."""
 
+    def prepare(self, policy: Policy) -> None:  # noqa: B027 (most have nothing to prepare)
+        """Trains whatever `estimate` needs for this policy and will be kept for other estimates: nothing, unless a
+        subclass says otherwise. `estimate` does it itself where nobody has; the runner asks first, so that it is timed
+        apart from what every estimate costs anew."""
+
     @abstractmethod
     def estimate(self, policy: Policy, rng: np.random.Generator) -> Estimate:
         """Judges `policy`. Raises NotFittedError before `fit`."""

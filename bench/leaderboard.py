@@ -87,6 +87,7 @@ def _the_rest(standing: Standing, spec: str) -> dict[str, Value]:
         "missing": standing.count(spec, "missing"),
         "fit_seconds": median_of(row.fit_seconds),
         "fit_on_gpu": bool(row.on_gpu.any()),
+        "prepare_seconds": median_of(row.prepare_seconds),
         "estimate_seconds": median_of(row.estimate_seconds),
         "peak_memory_mb": float(np.nanmax(row.memory_mb)) if (~np.isnan(row.memory_mb)).any() else None,
         "ess": median_of(row.ess),

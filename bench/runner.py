@@ -188,8 +188,10 @@ def attempt(judge: Judge, cell: Cell, load: Callable[[], Policy]) -> tuple[Recor
         judge.prepare(policy)
         reset_peak()
         begun = time.perf_counter()
+        judge.estimator.prepare(policy)
+        prepared = time.perf_counter()
         replicates = _fill(record, judge, policy)
-        record.estimate_seconds = time.perf_counter() - begun
+        record.prepare_seconds, record.estimate_seconds = prepared - begun, time.perf_counter() - prepared
         record.peak_memory_mb = round(max(judge.fit_peak_mb, peak_mb()), 1)
     except UnsupportedError as error:
         record.status, record.reason = "unsupported", str(error)

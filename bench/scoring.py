@@ -162,7 +162,7 @@ def median_of(values: np.ndarray) -> float | None:
 
 
 def cost_seconds(row: Row) -> float | None:
-    """Median seconds to fit plus median seconds to judge one policy."""
-    parts = [median_of(row.fit_seconds), median_of(row.estimate_seconds)]
+    """Median seconds to fit plus median seconds to prepare for one policy and to judge it."""
+    parts = [median_of(seconds) for seconds in (row.fit_seconds, row.prepare_seconds, row.estimate_seconds)]
     known = [x for x in parts if x is not None]
     return sum(known) if known else None

@@ -156,6 +156,7 @@ def interval_table(standing: Standing) -> str:
         ]
         cost = [
             training(median_of(row.fit_seconds), bool(row.on_gpu.any())),
+            seconds(median_of(row.prepare_seconds)),
             seconds(median_of(row.estimate_seconds)),
             seconds(median_of(row.memory_mb)),
         ]
@@ -171,7 +172,7 @@ def interval_table(standing: Standing) -> str:
         "seeds / interval",
         "intervals",
     ]
-    return table([*header, "declined", "fit s", "estimate s", "peak MB"], rows)
+    return table([*header, "declined", "fit s", "prepare s", "estimate s", "peak MB"], rows)
 
 
 def overall_table(rows: Sequence[Overall]) -> str:

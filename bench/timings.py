@@ -16,11 +16,12 @@ from bench.plan import Job
 
 @dataclass(frozen=True)
 class Timing:
-    """What one estimator needed on one task with `n` episodes: medians of seconds, largest memory in MB."""
+    """What one estimator needed on one task with `n` episodes: medians of seconds, for the fit and for each policy,
+    largest memory in MB."""
 
     n: int
     fit_seconds: float
-    estimate_seconds: float
+    policy_seconds: float
     peak_memory_mb: float
 
 
@@ -47,10 +48,10 @@ def collect_timings(records: Iterable[Record]) -> Timings:
     for (task, spec, n), group in sorted(groups.items()):
         done = [record for record in group if record.status == "done"]
         fit = [seconds for record in done if (seconds := record.training_seconds) is not None]
-        estimate = [record.estimate_seconds for record in done if record.estimate_seconds is not None]
+        each = [r.estimate_seconds + (r.preparation_seconds or 0) for r in done if r.estimate_seconds is not None]
         memory = [record.peak_memory_mb for record in done if record.peak_memory_mb is not None]
         timings[task, spec].append(
-            Timing(n, median(fit) if fit else 0.0, median(estimate) if estimate else 0.0, max(memory, default=0.0))
+            Timing(n, median(fit) if fit else 0.0, median(each) if each else 0.0, max(memory, default=0.0))
         )
     return timings
 
@@ -62,7 +63,7 @@ def predict(job: Job, timings: Timings) -> Cost | None:
         return None
     nearest = min(known, key=lambda timing: abs(math.log(timing.n / job.n)))
     scale = job.n / nearest.n
-    seconds = scale * (nearest.fit_seconds + nearest.estimate_seconds * len(job.cells))
+    seconds = scale * (nearest.fit_seconds + nearest.policy_seconds * len(job.cells))
     basis = "timed" if nearest.n == job.n else f"scaled from n={nearest.n}"
     return Cost(seconds, nearest.peak_memory_mb, basis)
 

@@ -10,12 +10,13 @@ import numpy as np
 from bench.data import LoggedDataset
 from bench.errors import BenchError
 from bench.estimator import Family
-from bench.policy import Policy, opened
+from bench.policy import Policy, WhiteBoxPolicy, opened
 from estimators._world.base import LearnedWorldEstimator
 from estimators._world.tuned_scales import tuned_scales
 from estimators._world.world import World
 
 if TYPE_CHECKING:
+    from estimators._world.adapter import AdapterFit
     from estimators._world.training import Fit
 
 
@@ -130,17 +131,20 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
                 f"at most {LARGEST_NOISE:.0f}, where sampling begins."
             )
 
+    def prepare(self, policy: Policy) -> None:
+        """Trains what an agent that reads soft tokens needs: heads once, an adapter for each."""
+        agent = self._reader(policy)
+        if agent is not None:
+            self._adapter(agent)
+
     def world(self, policy: Policy) -> World:
         """See `SimulationEstimator`."""
         from estimators._world.diffusion_world import DiffusionWorld, Guidance
 
-        agent = opened(policy) if self.reads != "text" else None
+        agent = self._reader(policy)
         fit, found, notes = self.fit_, None, []
         if agent is not None:
-            from estimators._world.adapters import adapted
-
-            fit = self.soft_fit()
-            found = adapted(fit, self.fitted_data(), agent.white_box, self.adapter)
+            fit, found = self.soft_fit(), self._adapter(agent)
         elif self.reads == "auto":
             notes.append("the agent is a black box: it reads retrieved text")
         omega, eta = self.omega, self.eta
@@ -150,6 +154,15 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             notes.append(str(scales))
         guidance = Guidance(omega, eta, self.behavior, self.guided_below)
         return DiffusionWorld(fit, self.fitted_data(), guidance, self.sampler_steps, found, "; ".join(notes))
+
+    def _reader(self, policy: Policy) -> WhiteBoxPolicy | None:
+        """The agent, if it is to read soft tokens."""
+        return opened(policy) if self.reads != "text" else None
+
+    def _adapter(self, agent: WhiteBoxPolicy) -> AdapterFit:
+        from estimators._world.adapters import adapted
+
+        return adapted(self.soft_fit(), self.fitted_data(), agent.white_box, self.adapter)
 
     def soft_fit(self) -> Fit:
         """The world model of agents that read soft tokens."""

@@ -101,7 +101,8 @@ def _row_answer(board: Board, row: Row | None, draws: Draws) -> dict[str, Any]:
         found[name] = {"value": m.value, "low": m.low, "high": m.high, "seed_sd": m.seed_sd}
     found["mae_over_range"] = found["mae"]["value"] / board.span if board.span > 0 else None
     found["bias_by_policy"] = _bias_by_policy(board, row)
-    found["fit_seconds"], found["estimate_seconds"] = median_of(row.fit_seconds), median_of(row.estimate_seconds)
+    for name in ("fit_seconds", "prepare_seconds", "estimate_seconds"):
+        found[name] = median_of(getattr(row, name))
     found["fit_on_gpu"] = bool(row.on_gpu.any())
     return found
 
@@ -147,7 +148,7 @@ def _board_parts(answer: Mapping[str, Any]) -> Iterator[str]:
     )
     header = ["variant", "MAE [95 %]", "MAE / range", "bias [95 %]", "Spearman [95 %]"]
     header += [f"MAE minus {name} [95 %]" for name in REFERENCES.values()]
-    yield table([*header, "fit s", "s per policy", "cells"], map(_table_row, rows))
+    yield table([*header, "fit s", "prepare s", "estimate s", "cells"], map(_table_row, rows))
     yield _verdict(answer)
     reasons = {(r["variant"], x["status"], x["reason"], x["cells"]) for r in rows for x in r["reasons"]}
     if reasons:
@@ -167,10 +168,11 @@ def _name(row: Mapping[str, Any]) -> str:
 def _table_row(row: Mapping[str, Any]) -> list[str]:
     cells = f"{row['cells']} of {row['expected']}"
     if not row["cells"]:
-        return [_name(row), why_empty(row), *[DASH] * 7, cells]
+        return [_name(row), why_empty(row), *[DASH] * 8, cells]
     mae, bias = (_interval(row[name], sign=name == "bias") for name in ("mae", "bias"))
     rank = f"{DASH} {CONSTANT}" if row["spearman"]["value"] is None else _interval(row["spearman"])
-    times = training(row["fit_seconds"], row["fit_on_gpu"]), seconds(row["estimate_seconds"])
+    each = map(seconds, (row["prepare_seconds"], row["estimate_seconds"]))
+    times = training(row["fit_seconds"], row["fit_on_gpu"]), *each
     differences = [_difference(row.get(key)) for key in REFERENCES]
     return [_name(row), mae, number(row["mae_over_range"]), bias, rank, *differences, *times, cells]
 

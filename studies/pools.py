@@ -17,6 +17,7 @@ PER_CELL = (
     "sampling",
     "replicates",
     "fit_seconds",
+    "prepare_seconds",
     "estimate_seconds",
     "memory_mb",
     "ess",

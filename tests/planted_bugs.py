@@ -153,6 +153,16 @@ class RemembersTheFirstPolicy(Correct):
         return self.target_
 
 
+class PreparesTooMuch(Correct):
+    """Leaves something behind that no estimate without it would have."""
+
+    def prepare(self, policy):
+        self.prepared_ = 0.1
+
+    def rewards(self):
+        return super().rewards() + getattr(self, "prepared_", 0.0)
+
+
 class Biased(Correct):
     """Off by a constant, whatever the size of the log."""
 

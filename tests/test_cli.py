@@ -221,11 +221,12 @@ def test_dry_run_predicts_from_timings_and_touches_nothing(move_in, bench):
     bench("run", *SMALL, "--policy", "bold")
     before = contents(house.results)
     [timed] = Store(house.results).records()
-    expected = duration(timed.fit_seconds + 3 * timed.estimate_seconds)
+    per_policy = timed.prepare_seconds + timed.estimate_seconds
+    expected = duration(timed.fit_seconds + 3 * per_policy)
     out = bench("run", *SMALL, "--dry-run")[1]
     assert "3 cells in 1 fits are missing" in out and f"Expect {expected} with 1 worker(s)" in out
     assert f"up to {timed.peak_memory_mb:.0f} MB per worker" in out
-    doubled = duration(2 * (timed.fit_seconds + 4 * timed.estimate_seconds))
+    doubled = duration(2 * (timed.fit_seconds + 4 * per_policy))
     out = bench("run", *SMALL, "--n", "60", "--dry-run")[1]
     assert "scaled from n=30" in out and f"Expect {doubled} " in out
     others = ("--policy", "shy", "--policy", "fair", "--policy", "bold")

@@ -22,6 +22,7 @@ INTENDED = {
     planted.ReturnsNothing: "check_fit_returns_itself_and_keeps_parameters",
     planted.KeepsEarlierFits: "check_a_second_fit_forgets_the_first",
     planted.RemembersTheFirstPolicy: "check_estimates_are_independent",
+    planted.PreparesTooMuch: "check_preparing_changes_no_number",
     planted.ChangesTheLog: "check_data_is_untouched",
     planted.CannotTravel: "check_it_survives_pickling",
     planted.HidesItsNeed: "check_propensities_are_needed_only_if_declared",

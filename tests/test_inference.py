@@ -40,6 +40,7 @@ def make_row(
         sampling=~np.isnan(value),
         replicates=value[..., None] + noise * rng.standard_normal((*value.shape, 200)),
         fit_seconds=unknown,
+        prepare_seconds=unknown,
         estimate_seconds=unknown,
         memory_mb=unknown,
         ess=unknown,

@@ -13,7 +13,7 @@ import pytest
 from tests.house import WEIGHTED, House, constant
 
 RUN = ("run", "--n", "60", "--log", "pooled")
-DIFFERS_BETWEEN_RUNS = ("fit_seconds", "estimate_seconds", "peak_memory_mb", "provenance")
+DIFFERS_BETWEEN_RUNS = ("fit_seconds", "prepare_seconds", "estimate_seconds", "peak_memory_mb", "provenance")
 
 
 def comparable(results: Path) -> dict[str, object]:

@@ -44,6 +44,20 @@ def test_a_record_says_all_there_is_to_say(move_in):
     assert np.quantile(replicates, 0.025) == pytest.approx(record.ci_low, abs=1e-6) and len(replicates) == 400
 
 
+def test_preparing_for_a_policy_is_timed_apart(move_in):
+    slow = """
+    def prepare(self, policy):
+        time.sleep(0.3)
+
+    def fit("""
+    _, records = compute(move_in({"weighted": WEIGHTED.replace("\n    def fit(", slow, 1)}))
+    record = records["pooled", "weighted", "fair"]
+    assert record.fit_seconds < 0.3 <= record.prepare_seconds and record.estimate_seconds < 0.3
+    assert record.preparation_seconds == record.prepare_seconds
+    record.diagnostics["adapter_seconds_per_policy"] = 60.0  # what it took when it was made
+    assert record.preparation_seconds == 60.0 and record.training_seconds == record.fit_seconds
+
+
 def test_a_target_without_measured_truth_keeps_its_estimate(move_in):
     _, records = compute(move_in({"weighted": WEIGHTED}))
     record = records["pooled", "weighted", "unmeasured"]

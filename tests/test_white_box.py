@@ -16,6 +16,7 @@ from bench.agents.transcript import Transcript, train_tokenizer
 from bench.agents.white_box import WhiteBox
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.policy import SoftObservation, opened
+from estimators._world import fits
 from estimators._world.adapter import AdapterTraining, keep_best, train_adapter
 from estimators._world.adapters import AdapterConfig
 from estimators._world.training import Training, train_world
@@ -233,3 +234,18 @@ def test_guided_rollouts_with_a_language_model(lm, spec):
         assert one.diagnostics["fit_events"] == estimator.soft_fit().facts["events"]
         assert torch.equal(estimator.world(policy).model.event[0].weight, estimator.soft_fit().model.event[0].weight)
     assert one.interval == "simulation only"
+
+
+def test_what_an_agent_needs_is_trained_by_preparing_for_it(lm, tmp_path, monkeypatch):
+    monkeypatch.setattr(fits, "CACHE", tmp_path)
+    data, policy = LoggedDataset("t", ("unknown",), 1.0, 4, tuple(episodes(lm, 12))), LMPolicy("p", lm)
+    small = "size=tiny,updates=5,encoder_updates=3,rollouts=6,sampler_steps=4"
+    soft = registry.make_estimator(f"adwm[adapter=short,eta=0.0,{small}]").fit(data, np.random.default_rng(0))
+    text = registry.make_estimator(f"adwm[eta=0.0,reads=text,{small}]").fit(data, np.random.default_rng(0))
+    text.prepare(policy)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    soft.prepare(policy)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3  # heads and adapter
+    monkeypatch.setattr(AdapterConfig, "train", None)
+    found = soft.estimate(policy, np.random.default_rng(1)).diagnostics
+    assert found["adapter_seconds_per_policy"] > 0 and found["fit_heads_seconds"] > 0

@@ -138,6 +138,16 @@ def check_estimates_are_independent(make: Factory, task: Task) -> None:
     )
 
 
+def check_preparing_changes_no_number(make: Factory, task: Task) -> None:
+    """`prepare` does ahead of time what `estimate` would do, and nothing else: the number is that without it."""
+    data, policy = block(task), target(task)
+    estimator = fit(make(), data)
+    estimator.prepare(policy)
+    _same(
+        judge(estimator, policy).value, value(make, data, policy), "prepare(policy) changes the estimate that follows"
+    )
+
+
 def check_same_seed_same_number(make: Factory, task: Task) -> None:
     """The number depends on the generators passed in, and on no global one."""
     data, policy = block(task), target(task)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -110,7 +111,9 @@ def train_adapter(
         alike after soft tokens and after words; `kl`: mean divergence per action token, words from soft tokens.
         On up to 64 episodes, among whose looks a long training picked the best: there they flatter a little.
         After a long training also `updates`, how many were run, and `kept`, the one whose weights they are.
+        `seconds_per_policy`: what all of it took.
     """
+    started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.integers(2**62)))
         adapter = Adapter(fit.model.size.latent, training.tokens, inside.size, training.width)
@@ -128,7 +131,7 @@ def train_adapter(
             for _ in updates:
                 pass
         facts = _fidelity(adapter, latents, seen, inside)
-    return AdapterFit(adapter.eval(), facts)
+    return AdapterFit(adapter.eval(), facts | {"seconds_per_policy": time.perf_counter() - started})
 
 
 def keep_best(
