@@ -93,7 +93,12 @@ RECIPE = WebArenaRecipe(
         checkpoint("b", 100),
         *map(exploring, (0.25, 0.5, 0.75, 1.0)),
     ),
-    logs={"pooled": ("a-060", "b-060", "a-080"), "far": ("b-100-t040",)},
+    logs={
+        "pooled": ("a-060", "b-060", "a-080"),
+        "far": ("b-100-t040",),
+        "pooled-2": ("a-060", "b-060", "a-080"),
+    },
+    volumes={"pooled": ("pooled", "pooled-2")},
     mixes=("a", "b"),
     cloning=CloningConfig(
         epochs=2.0,
@@ -108,6 +113,6 @@ RECIPE = WebArenaRecipe(
     vocabulary=1280,
     words=WORDS,
     max_observation_tokens=160,
-    log_episodes={"pooled": 30, "far": 20},
+    log_episodes={"pooled": 30, "far": 20, "pooled-2": 30},
     truth_episodes=12,
 )
