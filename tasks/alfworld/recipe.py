@@ -63,7 +63,12 @@ RECIPE = ALFWorldRecipe(
         checkpoint("b", 100),
         *map(exploring, (0.25, 0.5, 0.75, 1.0)),
     ),
-    logs={"pooled": ("a-035", "b-050", "a-070"), "far": ("b-100-t040",)},
+    logs={
+        "pooled": ("a-035", "b-050", "a-070"),
+        "far": ("b-100-t040",),
+        "pooled-2": ("a-035", "b-050", "a-070"),
+    },
+    volumes={"pooled": ("pooled", "pooled-2")},
     mixes=("a", "b"),
     cloning=CloningConfig(hidden=96, feed_forward=192, epochs=10.0, batch_tokens=2_048),
     masked_policy="a-100",
