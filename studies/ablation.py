@@ -65,6 +65,7 @@ LATE = Ablated(
         "whole": "adwm",
         "no action guidance (CFG)": "adwm[omega=0]",
         "no continuation": "adwm[eta=0]",
+        "continuation alone": "adwm[omega=1]",
         "negative behavior term": "adwm[behavior=1]",
         "early guidance": "adwm[guided_below=5]",
         "early guidance x 10": "adwm[eta=3,guided_below=5]",

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from bench import registry
-from bench.agents.transcript import ACT, SPECIAL
+from bench.agents.transcript import ACT, OBS, SPECIAL
 from bench.conformance.specimens import GiveUp, Log, Walk, Writer
 from bench.data import LoggedDataset
 from bench.errors import BenchError
@@ -22,6 +22,7 @@ from estimators._autoregressive.model import two_hot
 from estimators._autoregressive.ragged_cache import RaggedCache
 from estimators._autoregressive.segments import Language
 from estimators._autoregressive.text_world import TextWorld
+from estimators._autoregressive.writing import Line
 from estimators._world import fits
 from estimators._world.rollout import simulate
 from estimators._world.world import Answer, starts_of
@@ -217,6 +218,27 @@ def test_guesses_are_logged_answers():
     first = guesses.first(t.goal, t.steps[0].observation, t.steps[0].action)
     assert first in answers and (*first[:2], *guesses.rest(first[:2])) in answers
     assert guesses.first(t.goal, "nowhere", "never done") == () and guesses.rest([ACT, ACT]) == ()
+
+
+def readings(answer: list[int], draft: list[int]) -> int:
+    """How often a model that can only say `answer` must be asked until it is written."""
+    line, asked = Line(0, [OBS], tuple(draft), np.zeros(200)), 0
+    while line.unread:
+        told = answer[len(line.written) : len(line.written) + line.asked()]
+        line.take([*told, *[0] * (line.asked() - len(told))], lambda begun: ())
+        asked += 1
+    assert line.written == answer
+    return asked
+
+
+def test_a_draft_helps_on_where_it_was_wrong_in_a_name_or_a_number():
+    numbers = np.random.default_rng(0).integers(500, 600, size=(3, 12))
+    one, other, shorter = ([x for i, k in enumerate(n) for x in (40, k, *range(50 + 7 * i, 57 + 7 * i))] for n in numbers)
+    shorter = [x for x in shorter if x not in (numbers[2][3], numbers[2][7])]  # the thread is to be found again
+    one, other, shorter = ([*x, ACT] for x in (one, other, shorter))
+    assert readings(one, one) == 1 and readings(one, []) == len(one) + 1
+    assert readings(one, other) < len(one) / 3 and readings(shorter, other) < len(one) / 3
+    assert readings(other, shorter) < len(one) / 2
 
 
 def test_reading_in_parts_is_reading_at_once_even_after_cutting_back():

@@ -104,8 +104,8 @@ class TextWorld(World):
             self.cache.length[row] = 0
             unread = [*e.recent(self.language.window // 2), *self.language.action(action), OBS]
         e.unread = []
-        guess = self.guesses.first(e.start.goal, e.shown, action) if self.guesses else ()
-        return Line(row, unread, guess, uniform, [])
+        draft = self.guesses.first(e.start.goal, e.shown, action) if self.guesses else ()
+        return Line(row, unread, draft, uniform)
 
     @torch.inference_mode()
     def _events(self, states: torch.Tensor) -> tuple[list[float], list[bool]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,21 +18,37 @@ Rest = Callable[[Sequence[int]], Sequence[int]]
 """Tokens of an answer begun -> a guess how it goes on."""
 
 
+EVERYTHING = 1 << 30
+FEW = 8
+"""Tokens guessed at once after a draft was wrong; twice as many each time they are right."""
+NEAR = 8
+"""Tokens of a draft before and after the place where it was wrong, among which its thread is looked for."""
+
+
 @dataclass
 class Line:
     """One answer in the making.
 
     Attributes:
         row: of the cache. unread: tokens the model has not seen; the answer follows on the last.
-        guess: how the answer may go on. uniform: (cap,) random numbers, one per token.
-        written: the answer so far.
+        draft: an answer like this one, which is guessed to go on as the draft does from `place` on.
+        uniform: (cap,) random numbers, one per token. written: the answer so far.
+        ahead: how many tokens are guessed at once, at most.
     """
 
     row: int
     unread: list[int]
-    guess: tuple[int, ...]
+    draft: tuple[int, ...]
     uniform: np.ndarray
-    written: list[int]
+    written: list[int] = field(default_factory=list)
+    place: int = 0
+    ahead: int = EVERYTHING
+
+    @property
+    def guess(self) -> tuple[int, ...]:
+        """How the answer may go on."""
+        room = len(self.uniform) - len(self.written) + 1
+        return () if self.finished else self.draft[self.place : self.place + min(self.ahead, room)]
 
     def asked(self) -> int:
         """How many next tokens one reading of `unread` and `guess` tells: none after the end marker."""
@@ -50,15 +66,37 @@ class Line:
         Args:
             drawn: for each place asked about, the token drawn there.
         """
-        agreed = 0
-        while agreed < len(self.guess) and agreed < len(drawn) and self.guess[agreed] == drawn[agreed]:
+        guess, agreed = self.guess, 0
+        while agreed < len(guess) and agreed < len(drawn) and guess[agreed] == drawn[agreed]:
             agreed += 1
         kept = len(self.unread) + agreed
-        self.written += self.guess[:agreed]
+        self.written += guess[:agreed]
+        self.place += agreed
         self.unread = [] if self.finished else [drawn[agreed]]
         self.written += self.unread
-        self.guess = () if self.finished else tuple(rest(self.written))[: len(self.uniform) - len(self.written) + 1]
+        if self.unread and not self.finished:
+            self._look_on(rest, agreed == len(guess))
         return kept
+
+    def _look_on(self, rest: Rest, right: bool) -> None:
+        """Finds where the draft goes on after the last token written, which was not guessed.
+
+        Args:
+            right: all that was guessed was right: one may guess more.
+        """
+        if right and self.place < len(self.draft) and self.draft[self.place] == self.written[-1]:
+            self.place, self.ahead = self.place + 1, 2 * self.ahead
+        elif found := tuple(rest(self.written)):
+            self.draft, self.place, self.ahead = (*self.written, *found), len(self.written), EVERYTHING
+        else:
+            self.place, self.ahead = _after(self.draft, self.place, self.written[-1]), FEW
+
+
+def _after(draft: Sequence[int], place: int, token: int) -> int:
+    """Where a draft goes on after `token` was written for what stands at `place`: after the nearest such token, or, if
+    it is not near, in place of one: names and numbers differ where the text around them does not."""
+    near = [k for k in range(max(place - NEAR, 0), min(place + NEAR, len(draft))) if draft[k] == token]
+    return (min(near, key=lambda k: abs(k - place)) if near else place) + 1
 
 
 @torch.inference_mode()
