@@ -81,7 +81,7 @@ def test_the_plan_holds_every_spec_once_on_the_published_block():
     jobs = Run(task=("toy_chain",), policies=("expert",)).jobs()
     assert sorted(job.spec for job in jobs) == sorted([*specs()] * 3)
     assert {(job.log, job.n) for job in jobs} == {("pooled", 1000)} and {job.seed for job in jobs} == {0, 1, 2}
-    assert len(specs()) == 27  # 19 variants, 12 of the grid, 4 in both
+    assert len(specs()) == 28  # 20 variants, 12 of the grid, 4 in both
     assert {"adwm", canonical(LATE.kernel), "gaussian_wm", canonical(f"adwm[{BRIEF},eta=1,omega=2]")} <= set(specs())
 
 

@@ -233,7 +233,9 @@ def readings(answer: list[int], draft: list[int]) -> int:
 
 def test_a_draft_helps_on_where_it_was_wrong_in_a_name_or_a_number():
     numbers = np.random.default_rng(0).integers(500, 600, size=(3, 12))
-    one, other, shorter = ([x for i, k in enumerate(n) for x in (40, k, *range(50 + 7 * i, 57 + 7 * i))] for n in numbers)
+    one, other, shorter = (
+        [x for i, k in enumerate(n) for x in (40, k, *range(50 + 7 * i, 57 + 7 * i))] for n in numbers
+    )
     shorter = [x for x in shorter if x not in (numbers[2][3], numbers[2][7])]  # the thread is to be found again
     one, other, shorter = ([*x, ACT] for x in (one, other, shorter))
     assert readings(one, one) == 1 and readings(one, []) == len(one) + 1
