@@ -148,7 +148,10 @@ def _board_parts(answer: Mapping[str, Any]) -> Iterator[str]:
     )
     header = ["variant", "MAE [95 %]", "MAE / range", "bias [95 %]", "Spearman [95 %]"]
     header += [f"MAE minus {name} [95 %]" for name in REFERENCES.values()]
-    yield table([*header, "fit s", "prepare s", "estimate s", "cells"], map(_table_row, rows))
+    tried = [row for row in rows if row["status"]]
+    yield table([*header, "fit s", "prepare s", "estimate s", "cells"], map(_table_row, tried))
+    if len(tried) < len(rows):
+        yield f"Not run on this log: {', '.join(row['variant'] for row in rows if not row['status'])}."
     yield _verdict(answer)
     reasons = {(r["variant"], x["status"], x["reason"], x["cells"]) for r in rows for x in r["reasons"]}
     if reasons:
@@ -200,7 +203,13 @@ def _bias(row: Mapping[str, Any], policy: str) -> str:
 
 def _verdict(answer: Mapping[str, Any]) -> str:
     """Who differs from the exact kernel of its training once the number of comparisons is allowed for."""
-    return " ".join([_verdict_on(answer["variants"], "Variants"), _verdict_on(answer["grid"], "Pairs of the grid")])
+    verdicts = [_verdict_on(answer["variants"], "Variants")]
+    return " ".join([*verdicts, _verdict_on(answer["grid"], "Pairs of the grid")] if tried_grid(answer) else verdicts)
+
+
+def tried_grid(answer: Mapping[str, Any]) -> bool:
+    """Whether every pair of scales was tried on the board."""
+    return all(cell["status"] for cell in answer["grid"])
 
 
 def _verdict_on(rows: Sequence[Mapping[str, Any]], what: str) -> str:
@@ -218,9 +227,9 @@ def _verdict_on(rows: Sequence[Mapping[str, Any]], what: str) -> str:
 
 
 def grid_markdown(answers: Sequence[Mapping[str, Any]], omegas: Sequence[float], etas: Sequence[float]) -> str:
-    """MAE / range and Spearman over the grid, one table per board."""
+    """MAE / range and Spearman over the grid, one table per board on which every pair was tried."""
     parts = []
-    for answer in answers:
+    for answer in filter(tried_grid, answers):
         cells = {(cell["omega"], cell["eta"]): cell for cell in answer["grid"]}
         body = [[f"omega = {w:g}", *(_grid_cell(cells[w, e]) for e in etas)] for w in omegas]
         seeds = ", ".join(map(str, answer["grid_seeds"]))

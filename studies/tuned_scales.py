@@ -39,11 +39,16 @@ def on_whole_blocks(board: Board, grid: Grid) -> Board:
     return board.on_blocks(whole) if whole else board
 
 
+def with_grid(boards: Sequence[Board], grid: Grid) -> list[Board]:
+    """The boards on which every pair was tried, on their whole blocks; the others say nothing of scales."""
+    tried = [board for board in boards if all(spec in board.rows for spec in grid.values())]
+    return [on_whole_blocks(board, grid) for board in tried]
+
+
 def grids(boards: Sequence[Board], grid: Grid, omegas: Sequence[float], etas: Sequence[float]) -> dict[str, np.ndarray]:
     """Title of a board to its (len(omegas), len(etas)) normalized errors; NaN where cells are missing or declined."""
     found = {}
-    for board in boards:
-        board = on_whole_blocks(board, grid)
+    for board in with_grid(boards, grid):
         errors = {pair: normalized_error(board, board.rows.get(spec)) for pair, spec in grid.items()}
         values = [[np.nan if errors[w, e] is None else errors[w, e] for e in etas] for w in omegas]
         found[f"{board.task} ({board.log})"] = np.array(values, dtype=float)
@@ -56,7 +61,7 @@ def choose_all(boards: Sequence[Board], grid: Grid, estimator: str) -> dict[str,
     Args:
         estimator: whose scales the grid varies.
     """
-    boards = [on_whole_blocks(board, grid) for board in boards]
+    boards = with_grid(boards, grid)
     errors = {b.task: {pair: normalized_error(b, b.rows.get(spec)) for pair, spec in grid.items()} for b in boards}
     exact = {b.task for b in boards if b.exact}
     tasks = {}

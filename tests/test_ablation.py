@@ -31,6 +31,8 @@ from studies.ablation import (
     stored_boards,
     variants,
 )
+from studies.ablation_table import as_markdown, board_answer, grid_markdown
+from studies.guidance_bias import ETAS, OMEGAS
 from studies.tuned_scales import choose_all, others_of
 from tests.synthetic_results import Maker, write_results
 
@@ -139,7 +141,7 @@ def test_rows_say_what_was_done_declined_or_not_run(made):
     assert "whole: 10 cells unsupported: zero overlap" in beta
     lines = {line.split(": `")[0].strip("| "): line for line in beta.splitlines() if line.startswith("| ")}
     assert "declined" in lines["whole"] and "0 of 10" in lines["whole"]
-    assert "not run" in lines["brief: frozen encoder"]
+    assert "brief: frozen encoder" not in lines and "Not run on this log: brief: frozen encoder." in beta
     assert "declined" in made["ablation"]["grid_table"]
 
 
@@ -223,6 +225,17 @@ def test_pairs_are_compared_on_the_blocks_that_all_of_them_have(results):
     assert cells[1.0, 0.0]["mae_over_range"] == pytest.approx(error)
     nowhere = replace(alpha, rows=alpha.rows | {spec: row.restricted(np.eye(2, 5, dtype=bool))})
     assert tuned_scales.on_whole_blocks(nowhere, grid()).seeds == alpha.seeds
+
+
+def test_a_task_without_the_grid_has_no_part_in_the_choice_of_scales(results):
+    [alpha, beta], _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
+    late = {canonical(spec) for spec in LATE.variants.values()} | {canonical(EARLY.whole)}
+    other = replace(alpha, task="gamma_home", rows={spec: row for spec, row in alpha.rows.items() if spec in late})
+    chosen = choose_all([alpha, beta, other], grid(), "adwm")
+    assert chosen == choose_all([alpha, beta], grid(), "adwm") and "gamma_home" not in chosen["tasks"]
+    assert set(tuned_scales.grids([beta, other], grid(), OMEGAS, ETAS)) == {"beta_web (pooled)"}
+    answers = [board_answer(b, variants(), grid(), references(), 20) for b in (beta, other)]
+    assert "gamma_home" in as_markdown(answers) and "gamma_home" not in grid_markdown(answers, OMEGAS, ETAS)
 
 
 def test_without_cells_it_says_which_command_makes_them(tmp_path):
