@@ -38,8 +38,8 @@ def percent(share: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """Two significant digits."""
-    return DASH if value is None else "<0.01" if value < 0.01 else f"{value:.2g}" if value < 100 else f"{value:.0f}"
+    """Two significant digits, or all of them before the point."""
+    return DASH if value is None else "<0.01" if value < 0.01 else f"{value:.2g}" if value < 10 else f"{value:.0f}"
 
 
 def training(value: float | None, on_gpu: bool) -> str:

@@ -24,7 +24,7 @@ from bench.readme import update_readme
 from bench.report import leaderboard_text, write_report
 from bench.scoring import Scores, score
 from bench.store import Store
-from bench.tables import matrix_table
+from bench.tables import matrix_table, seconds
 from tests.house import ROOT
 from tests.synthetic_results import MAKERS, write_results
 
@@ -309,3 +309,7 @@ def test_labels_are_shorter_than_specs_and_stay_unique():
     labels = [label(spec) for spec in MAKERS]
     assert label("adwm[eta=0.0,omega=1.0]", ": ") == "adwm: eta=0, omega=1"
     assert len(set(labels)) == len(MAKERS)
+
+
+def test_seconds_are_written_out():
+    assert [seconds(x) for x in (None, 0.001, 0.25, 9.96, 99.6, 1234.5)] == ["–", "<0.01", "0.25", "10", "100", "1234"]
