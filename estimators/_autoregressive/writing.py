@@ -19,6 +19,7 @@ Rest = Callable[[Sequence[int]], Sequence[int]]
 
 
 EVERYTHING = 1 << 30
+"""More tokens than any answer has."""
 FEW = 8
 """Tokens guessed at once after a draft was wrong; twice as many each time they are right."""
 NEAR = 8
@@ -75,16 +76,13 @@ class Line:
         self.unread = [] if self.finished else [drawn[agreed]]
         self.written += self.unread
         if self.unread and not self.finished:
-            self._look_on(rest, agreed == len(guess))
+            self._look_on(rest)
         return kept
 
-    def _look_on(self, rest: Rest, right: bool) -> None:
-        """Finds where the draft goes on after the last token written, which was not guessed.
-
-        Args:
-            right: all that was guessed was right: one may guess more.
-        """
-        if right and self.place < len(self.draft) and self.draft[self.place] == self.written[-1]:
+    def _look_on(self, rest: Rest) -> None:
+        """Finds where the draft goes on after the last token written, which was not among those guessed: it may be what
+        the draft has next, and then all that was guessed was right."""
+        if self.place < len(self.draft) and self.draft[self.place] == self.written[-1]:
             self.place, self.ahead = self.place + 1, 2 * self.ahead
         elif found := tuple(rest(self.written)):
             self.draft, self.place, self.ahead = (*self.written, *found), len(self.written), EVERYTHING
