@@ -45,8 +45,7 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     behavior: float = 0.0
     """Scale of a subtracted gradient of the log's own behavior, relative to the agent's (as STITCH-OPE does)."""
     tuned: bool = False
-    """Take omega and eta from the other tasks of the ablation study, by error there, after the training with
-    adapter=short and heads=logged; do not set them besides."""
+    """Take omega and eta from the other tasks of the ablation study, by error there; do not set them besides."""
     reads: Literal["auto", "soft", "text"] = "auto"
     """What the agent is shown: soft tokens, retrieved text, or soft tokens wherever the agent can read them."""
     adapter: Literal["long", "short", "linear"] = "long"

@@ -49,18 +49,40 @@ class Ablated:
     """A training of adwm and what was ablated after it, as specs.
 
     Attributes:
-        whole, kernel: what every row is compared with: adwm itself, and the control with omega = 1, eta = 0.
+        name: what tables call the training. settings: parameters of adwm that ask for it.
         variants: name to spec, `whole` and `kernel` among them.
     """
 
-    whole: str
-    kernel: str
+    name: str
+    settings: str
     variants: dict[str, str]
+
+    @property
+    def whole(self) -> str:
+        """adwm itself, which every row is compared with."""
+        return canonical(f"adwm[{self.settings}]")
+
+    @property
+    def kernel(self) -> str:
+        """The control with omega = 1 and eta = 0, which every row is compared with."""
+        return self.scaled(1.0, 0.0)
+
+    def scaled(self, omega: float, eta: float) -> str:
+        """The canonical spec with these scales."""
+        return canonical(f"adwm[{','.join(filter(None, (self.settings, f'omega={omega}', f'eta={eta}')))}]")
+
+    def grid(self) -> dict[tuple[float, float], str]:
+        """(omega, eta) to canonical spec."""
+        return {(omega, eta): self.scaled(omega, eta) for omega in OMEGAS for eta in ETAS}
+
+    def specs(self) -> list[str]:
+        """Variants and grid, canonical; some are both."""
+        return [*map(canonical, self.variants.values()), *self.grid().values()]
 
 
 LATE = Ablated(
-    "adwm",
-    "adwm[omega=1,eta=0]",
+    "now",
+    "",
     {
         "whole": "adwm",
         "no action guidance (CFG)": "adwm[omega=0]",
@@ -77,8 +99,8 @@ LATE = Ablated(
     },
 )
 EARLY = Ablated(
-    f"adwm[{BRIEF}]",
-    f"adwm[{BRIEF},omega=1,eta=0]",
+    "brief",
+    BRIEF,
     {
         "brief: whole": f"adwm[{BRIEF}]",
         "brief: no action guidance (CFG)": f"adwm[{BRIEF},omega=0]",
@@ -90,8 +112,7 @@ EARLY = Ablated(
         "brief: exact kernel": f"adwm[{BRIEF},omega=1,eta=0]",
     },
 )
-"""After the brief training, of which the grid is, too: whoever ablates an encoder must train every agent's adapter
-anew."""
+"""After the brief training: whoever ablates an encoder must train every agent's adapter anew."""
 ABLATED = (LATE, EARLY)
 LOGS, SEEDS = ("pooled",), (0, 1, 2)
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -108,23 +129,19 @@ def variants() -> dict[str, str]:
     return {name: canonical(spec) for part in ABLATED for name, spec in part.variants.items()}
 
 
-def grid() -> dict[tuple[float, float], str]:
-    """The grid: (omega, eta) to canonical spec."""
-    return {(omega, eta): canonical(f"adwm[{BRIEF},omega={omega},eta={eta}]") for omega in OMEGAS for eta in ETAS}
-
-
 def references() -> dict[str, Reference]:
     """Canonical spec to what it is compared with."""
-    found = {}
-    for part in ABLATED:
-        reference = Reference(canonical(part.whole), canonical(part.kernel))
-        found |= dict.fromkeys(map(canonical, part.variants.values()), reference)
-    return found | dict.fromkeys(grid().values(), found[canonical(EARLY.whole)])
+    return {spec: Reference(part.whole, part.kernel) for part in ABLATED for spec in part.specs()}
+
+
+def grids() -> dict[str, dict[tuple[float, float], str]]:
+    """Name of a training to its grid: (omega, eta) to canonical spec."""
+    return {part.name: part.grid() for part in ABLATED}
 
 
 def specs() -> tuple[str, ...]:
     """Everything to run, each once."""
-    return tuple(dict.fromkeys([*variants().values(), *grid().values()]))
+    return tuple(dict.fromkeys(spec for part in ABLATED for spec in part.specs()))
 
 
 def bracketed(spec: str) -> str:
@@ -211,16 +228,16 @@ class Table:
 
     def main(self, n_draws: int = DRAWS) -> int:
         found, notes = stored_boards(self.results)
-        answers = [board_answer(board, variants(), grid(), references(), n_draws) for board in found]
+        answers = [board_answer(board, variants(), grids(), references(), n_draws) for board in found]
         content = {"omega": OMEGAS, "eta": ETAS, "boards": answers, "notes": notes}
         text, cells = as_markdown(answers), grid_markdown(answers, OMEGAS, ETAS)
         path = keep_answer(self.results, NAME, {**content, "grid_table": cells}, text)
         folder = figure_folder(self.results)
         save(ablation_figure(answers), folder, NAME)
         unit = "mean absolute error / range of true values"
-        grids = tuned_scales.grids(found, grid(), OMEGAS, ETAS)
-        save(heat_maps(grids, OMEGAS, ETAS, "Scales of guidance", unit), folder, "ablation_grid")
-        chosen = tuned_scales.choose_all(found, grid(), canonical(EARLY.whole))
+        errors = tuned_scales.grids(found, LATE.grid(), OMEGAS, ETAS)
+        save(heat_maps(errors, OMEGAS, ETAS, "Scales of guidance", unit), folder, "ablation_grid")
+        chosen = tuned_scales.choose_all(found, LATE.grid(), LATE.whole)
         scales = keep_answer(self.results, tuned_scales.NAME, chosen, tuned_scales.as_markdown(chosen))
         print(f"{text}\n\n{cells}\n\n{tuned_scales.as_markdown(chosen)}\n\n{path}\n{scales}")
         return 0

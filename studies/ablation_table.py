@@ -38,7 +38,7 @@ class Reference:
 def board_answer(
     board: Board,
     variants: Mapping[str, str],
-    grid: Mapping[tuple[float, float], str],
+    grids: Mapping[str, Mapping[tuple[float, float], str]],
     references: Mapping[str, Reference],
     n_draws: int,
 ) -> dict[str, Any]:
@@ -46,13 +46,11 @@ def board_answer(
 
     Args:
         variants: name to canonical spec.
-        grid: (omega, eta) to canonical spec.
+        grids: name of a training to its grid, (omega, eta) to canonical spec.
         references: canonical spec to what it is compared with.
     """
     rows = _rows(board, variants.values(), references, n_draws)
     of = {spec: asdict(reference) for spec, reference in references.items()}
-    whole = on_whole_blocks(board, grid)
-    cells = _rows(whole, grid.values(), references, n_draws)
     return {
         "task": board.task,
         "log": board.log,
@@ -64,8 +62,21 @@ def board_answer(
             {"variant": name, "estimator": spec, "compared_with": of[spec], **rows[spec]}
             for name, spec in variants.items()
         ],
-        "grid_seeds": list(whole.seeds),
-        "grid": [{"omega": w, "eta": e, "estimator": spec, **cells[spec]} for (w, e), spec in grid.items()],
+        "grids": [
+            {"training": name, **_grid_answer(board, grid, references, n_draws)} for name, grid in grids.items()
+        ],
+    }
+
+
+def _grid_answer(
+    board: Board, grid: Mapping[tuple[float, float], str], references: Mapping[str, Reference], n_draws: int
+) -> dict[str, Any]:
+    """The grid on the blocks that have all of it."""
+    whole = on_whole_blocks(board, grid)
+    cells = _rows(whole, grid.values(), references, n_draws)
+    return {
+        "seeds": list(whole.seeds),
+        "pairs": [{"omega": w, "eta": e, "estimator": spec, **cells[spec]} for (w, e), spec in grid.items()],
     }
 
 
@@ -204,12 +215,18 @@ def _bias(row: Mapping[str, Any], policy: str) -> str:
 def _verdict(answer: Mapping[str, Any]) -> str:
     """Who differs from the exact kernel of its training once the number of comparisons is allowed for."""
     verdicts = [_verdict_on(answer["variants"], "Variants")]
-    return " ".join([*verdicts, _verdict_on(answer["grid"], "Pairs of the grid")] if tried_grid(answer) else verdicts)
+    of_grids = (_verdict_on(grid["pairs"], f"Pairs of the grid{_training(grid)}") for grid in tried_grids(answer))
+    return " ".join([*verdicts, *of_grids])
 
 
-def tried_grid(answer: Mapping[str, Any]) -> bool:
-    """Whether every pair of scales was tried on the board."""
-    return all(cell["status"] for cell in answer["grid"])
+def tried_grids(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Those of which every pair of scales was tried on the board."""
+    return [grid for grid in answer["grids"] if all(pair["status"] for pair in grid["pairs"])]
+
+
+def _training(grid: Mapping[str, Any]) -> str:
+    """Which training a grid is of, where it is not today's."""
+    return f", {grid['training']} training" if grid["training"] == "brief" else ""
 
 
 def _verdict_on(rows: Sequence[Mapping[str, Any]], what: str) -> str:
@@ -227,16 +244,15 @@ def _verdict_on(rows: Sequence[Mapping[str, Any]], what: str) -> str:
 
 
 def grid_markdown(answers: Sequence[Mapping[str, Any]], omegas: Sequence[float], etas: Sequence[float]) -> str:
-    """MAE / range and Spearman over the grid, one table per board on which every pair was tried."""
+    """MAE / range and Spearman over each grid, one table per board on which every pair was tried."""
     parts = []
-    for answer in filter(tried_grid, answers):
-        cells = {(cell["omega"], cell["eta"]): cell for cell in answer["grid"]}
-        body = [[f"omega = {w:g}", *(_grid_cell(cells[w, e]) for e in etas)] for w in omegas]
-        seeds = ", ".join(map(str, answer["grid_seeds"]))
-        parts.append(
-            f"**{answer['task']}, {answer['log']} log, n = {answer['n']:,}, seeds {seeds}**: MAE / range (Spearman)."
-        )
-        parts.append(table(["", *(f"eta = {e:g}" for e in etas)], body))
+    for answer in answers:
+        for grid in tried_grids(answer):
+            cells = {(pair["omega"], pair["eta"]): pair for pair in grid["pairs"]}
+            body = [[f"omega = {w:g}", *(_grid_cell(cells[w, e]) for e in etas)] for w in omegas]
+            seeds = ", ".join(map(str, grid["seeds"]))
+            where = f"{answer['task']}, {answer['log']} log, n = {answer['n']:,}, seeds {seeds}{_training(grid)}"
+            parts += [f"**{where}**: MAE / range (Spearman).", table(["", *(f"eta = {e:g}" for e in etas)], body)]
     return "\n\n".join(parts)
 
 

@@ -24,7 +24,7 @@ from studies.ablation import (
     Table,
     bracketed,
     canonical,
-    grid,
+    grids,
     references,
     reuse,
     specs,
@@ -42,7 +42,9 @@ WORST = "adwm[omega=0.0]"
 
 def makers(refusing: bool) -> dict[str, Maker]:
     """Errors that grow with the place in the grid, so that the best pair is known; guided rows may decline."""
-    bias = {spec: 0.02 * abs(omega - 1) + 0.1 * eta for (omega, eta), spec in grid().items()} | {WORST: 0.9}
+    bias = {
+        spec: 0.02 * abs(omega - 1) + 0.1 * eta for grid in grids().values() for (omega, eta), spec in grid.items()
+    } | {WORST: 0.9}
     return {
         spec: Maker(
             "world model" if spec == "gaussian_wm" else "diffusion world model",
@@ -83,8 +85,8 @@ def test_the_plan_holds_every_spec_once_on_the_published_block():
     jobs = Run(task=("toy_chain",), policies=("expert",)).jobs()
     assert sorted(job.spec for job in jobs) == sorted([*specs()] * 3)
     assert {(job.log, job.n) for job in jobs} == {("pooled", 1000)} and {job.seed for job in jobs} == {0, 1, 2}
-    assert len(specs()) == 28  # 20 variants, 12 of the grid, 4 in both
-    assert {"adwm", canonical(LATE.kernel), "gaussian_wm", canonical(f"adwm[{BRIEF},eta=1,omega=2]")} <= set(specs())
+    assert len(specs()) == 35  # 20 variants, 2 grids of 12, 9 in both
+    assert {"adwm", LATE.kernel, "gaussian_wm", canonical(f"adwm[{BRIEF},eta=1,omega=2]")} <= set(specs())
 
 
 def test_a_selection_can_be_narrowed_and_strangers_are_refused():
@@ -149,7 +151,7 @@ def test_differences_are_paired_with_the_exact_kernel(results, made):
     [board, _], _ = stored_boards(results)
     answer = made["ablation"]["boards"][0]
     rows = {row["estimator"]: row for row in answer["variants"]}
-    kernel = board.rows[canonical(LATE.kernel)]
+    kernel = board.rows[LATE.kernel]
     by_hand = np.abs(board.rows[WORST].value - board.truth).mean() - np.abs(kernel.value - board.truth).mean()
     found = rows[WORST]["minus_kernel"]
     assert found["difference"] == pytest.approx(by_hand) and found["low"] < by_hand < found["high"]
@@ -159,7 +161,7 @@ def test_differences_are_paired_with_the_exact_kernel(results, made):
     )
     assert f"`{WORST}` (+" in verdict.partition("worse:")[2].partition("Pairs of the grid")[0]
     for part in (LATE, EARLY):
-        whole, control = rows[canonical(part.whole)], rows[canonical(part.kernel)]
+        whole, control = rows[part.whole], rows[part.kernel]
         assert control["minus_whole"]["difference"] == pytest.approx(-whole["minus_kernel"]["difference"])
         assert "minus_whole" not in whole and "minus_kernel" not in control
     biases = rows[WORST]["bias_by_policy"]["agent_03"]
@@ -188,8 +190,8 @@ def test_the_true_values_of_a_task_have_no_part_in_its_scales(results):
     alpha, beta = found
     wrong = replace(alpha, truth=alpha.truth[::-1] * 3.0)
     before, after = (
-        choose_all([alpha, beta], grid(), "adwm")["tasks"],
-        choose_all([wrong, beta], grid(), "adwm")["tasks"],
+        choose_all([alpha, beta], LATE.grid(), "adwm")["tasks"],
+        choose_all([wrong, beta], LATE.grid(), "adwm")["tasks"],
     )
     assert before["alpha_world"]["chosen"] == after["alpha_world"]["chosen"]
     assert before["beta_web"]["chosen"] != after["beta_web"]["chosen"]
@@ -200,9 +202,9 @@ def test_instruments_and_partial_rows_do_not_choose(results):
     assert others_of("a", ["a", "c"], exact={"c"}) == ["c"]
     assert others_of("a", ["a"], exact=set()) == []
     [alpha, _], _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
-    alone = choose_all([alpha], grid(), "adwm")["tasks"]["alpha_world"]
+    alone = choose_all([alpha], LATE.grid(), "adwm")["tasks"]["alpha_world"]
     assert alone["chosen"] is None and alone["others"] == []
-    spec = canonical(EARLY.kernel)
+    spec = LATE.kernel
     row = alpha.rows[spec]
     partial = replace(row, status=np.where(np.arange(5) == 0, "missing", row.status))
     assert tuned_scales.normalized_error(alpha, partial) is None
@@ -213,28 +215,28 @@ def test_instruments_and_partial_rows_do_not_choose(results):
 
 def test_pairs_are_compared_on_the_blocks_that_all_of_them_have(results):
     [alpha, _], _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
-    spec = canonical(f"adwm[{BRIEF},omega=2,eta=1]")
+    spec = canonical(f"adwm[omega=2,eta=1]")
     row = alpha.rows[spec]
     first_only = row.restricted(np.repeat([[True], [False]], 5, axis=1))
     some = replace(alpha, rows=alpha.rows | {spec: first_only})
-    whole = tuned_scales.on_whole_blocks(some, grid())
-    assert whole.seeds == (0,) and whole.rows[canonical(EARLY.kernel)].value.shape == (1, 5)
+    whole = tuned_scales.on_whole_blocks(some, LATE.grid())
+    assert whole.seeds == (0,) and whole.rows[LATE.kernel].value.shape == (1, 5)
     assert (whole.rows[spec].value == row.value[:1]).all()
-    error = np.abs(alpha.rows[canonical(EARLY.kernel)].value[0] - alpha.truth).mean() / alpha.span
-    cells = {(c["omega"], c["eta"]): c for c in choose_all([some], grid(), "adwm")["tasks"]["alpha_world"]["grid"]}
+    error = np.abs(alpha.rows[LATE.kernel].value[0] - alpha.truth).mean() / alpha.span
+    cells = {(c["omega"], c["eta"]): c for c in choose_all([some], LATE.grid(), "adwm")["tasks"]["alpha_world"]["grid"]}
     assert cells[1.0, 0.0]["mae_over_range"] == pytest.approx(error)
     nowhere = replace(alpha, rows=alpha.rows | {spec: row.restricted(np.eye(2, 5, dtype=bool))})
-    assert tuned_scales.on_whole_blocks(nowhere, grid()).seeds == alpha.seeds
+    assert tuned_scales.on_whole_blocks(nowhere, LATE.grid()).seeds == alpha.seeds
 
 
 def test_a_task_without_the_grid_has_no_part_in_the_choice_of_scales(results):
     [alpha, beta], _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
-    late = {canonical(spec) for spec in LATE.variants.values()} | {canonical(EARLY.whole)}
+    late = {canonical(spec) for spec in LATE.variants.values()} | {EARLY.whole}
     other = replace(alpha, task="gamma_home", rows={spec: row for spec, row in alpha.rows.items() if spec in late})
-    chosen = choose_all([alpha, beta, other], grid(), "adwm")
-    assert chosen == choose_all([alpha, beta], grid(), "adwm") and "gamma_home" not in chosen["tasks"]
-    assert set(tuned_scales.grids([beta, other], grid(), OMEGAS, ETAS)) == {"beta_web (pooled)"}
-    answers = [board_answer(b, variants(), grid(), references(), 20) for b in (beta, other)]
+    chosen = choose_all([alpha, beta, other], LATE.grid(), "adwm")
+    assert chosen == choose_all([alpha, beta], LATE.grid(), "adwm") and "gamma_home" not in chosen["tasks"]
+    assert set(tuned_scales.grids([beta, other], LATE.grid(), OMEGAS, ETAS)) == {"beta_web (pooled)"}
+    answers = [board_answer(b, variants(), grids(), references(), 20) for b in (beta, other)]
     assert "gamma_home" in as_markdown(answers) and "gamma_home" not in grid_markdown(answers, OMEGAS, ETAS)
 
 
@@ -245,7 +247,7 @@ def test_without_cells_it_says_which_command_makes_them(tmp_path):
 
 def test_a_bare_name_means_the_defaults():
     assert [bracketed(spec) for spec in ("adwm", "adwm[eta=0.0]")] == ["adwm[]", "adwm[eta=0.0]"]
-    assert set(variants().values()) | set(grid().values()) == set(specs())
+    assert set(variants().values()) | {s for grid in grids().values() for s in grid.values()} == set(specs())
 
 
 def test_every_row_is_compared_with_its_own_training():
@@ -256,7 +258,7 @@ def test_every_row_is_compared_with_its_own_training():
         whole, kernel = registry.make_estimator(reference.whole), adapters[reference.kernel]
         assert (whole.omega, whole.eta, kernel["omega"], kernel["eta"]) == (1.5, 0.3, 1.0, 0.0)
         assert (whole.adapter, whole.heads) == (kernel["adapter"], kernel["heads"])
-        brief = spec in {canonical(s) for s in EARLY.variants.values()} | set(grid().values())
+        brief = spec in {canonical(s) for s in EARLY.variants.values()} | set(EARLY.grid().values())
         assert (whole.adapter, whole.heads) == (("short", "logged") if brief else ("long", "mixed"))
 
 
