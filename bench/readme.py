@@ -52,11 +52,14 @@ def update_readme(readme: Path, results_dir: Path) -> list[str]:
     return fill_blocks(readme, sections)
 
 
-def fill_blocks(page: Path, sections: Callable[[], Mapping[str, str]]) -> list[str]:
+def fill_blocks(
+    page: Path, sections: Callable[[], Mapping[str, str]], prose: Callable[[str], str] = lambda text: text
+) -> list[str]:
     """Replaces every generated block of a page in place.
 
     Args:
         sections: gives name to text of every block there could be; called once the markers are found to be in order.
+        prose: renews what stands between the blocks.
 
     Returns:
         Names of the blocks, in order.
@@ -76,7 +79,7 @@ def fill_blocks(page: Path, sections: Callable[[], Mapping[str, str]]) -> list[s
     for name in names:
         if name not in found:
             raise UnknownNameError(f"generated block of {page.name}", name, found)
-    page.write_text(_BLOCK.sub(lambda m: f"{m[1]}\n{found[m[2]]}\n\n{m[4]}", text), encoding="utf-8")
+    page.write_text(_BLOCK.sub(lambda m: f"{m[1]}\n{found[m[2]]}\n\n{m[4]}", prose(text)), encoding="utf-8")
     return names
 
 

@@ -43,6 +43,36 @@ class Heads:
     ending: np.ndarray
 
 
+@dataclass(frozen=True)
+class LoggedSteps:
+    """The S steps of one real episode, as a latent world model sees them: each after its real past.
+
+    Attributes:
+        live: S episodes of which each has come to one of the steps. z, after: (S, latent) before and after.
+        action: (S, action) vectors. done: (S, past) history after the action. reward: (S,). ended: (S,) bool.
+    """
+
+    live: Episodes
+    z: Tensor
+    after: Tensor
+    action: Tensor
+    done: Tensor
+    reward: Tensor
+    ended: Tensor
+
+
+def logged_steps(reader: Reader, t: Trajectory) -> LoggedSteps:
+    """The steps of an episode; a last observation that was not recorded counts as an empty text."""
+    z = reader.observations([(t.goal, s.observation) for s in t.steps] + [(t.goal, t.final_observation or "")])
+    action = reader.actions([(t.goal, s.action) for s in t.steps])
+    goal = reader.about([(t.instance, t.goal)])
+    past, done = (x[0] for x in reader.model.past(z[None, :-1], action[None], goal))
+    live = Episodes(list(range(len(t))), z[:-1], goal.expand(len(t), -1), past, Caches())
+    ended = torch.zeros(len(t), dtype=torch.bool)
+    ended[-1] = t.terminated
+    return LoggedSteps(live, z[:-1], z[1:], action, done, torch.tensor(t.rewards, dtype=torch.float32), ended)
+
+
 def observed(episodes: Sequence[Trajectory]) -> Heads:
     """What really came of the steps."""
     ending = [float(t.terminated and k == len(t) - 1) for t in episodes for k in range(len(t))]
@@ -85,19 +115,15 @@ def _latent(
     model, reader, generator = world.model, Reader(world.model, world.material), as_generator(rng)
     found: list[list[tuple[Tensor, Tensor]]] = [[], []]
     for t in episodes:
-        z = reader.observations([(t.goal, s.observation) for s in t.steps] + [(t.goal, t.final_observation or "")])
-        action = reader.actions([(t.goal, s.action) for s in t.steps])
-        goal = reader.about([(t.instance, t.goal)])
-        past, done = (x[0] for x in model.past(z[None, :-1], action[None], goal))
-        live = Episodes(list(range(len(t))), z[:-1], goal.expand(len(t), -1), past, Caches())
-        drawn = world.draw(Transition(model, live, done, action), generator)
+        steps = logged_steps(reader, t)
+        drawn = world.draw(Transition(model, steps.live, steps.done, steps.action), generator)
         if soft:
             own = unit(drawn)
         else:
             texts = world.bank.nearest(drawn, [t.instance] * len(t), [s.action for s in t.steps])
             own = reader.observations([(t.goal, text) for text in texts])
-        for part, after in zip(found, (z[1:], own), strict=True):
-            part.append(model.events(z[:-1], action, after, past, done))
+        for part, after in zip(found, (steps.after, own), strict=True):
+            part.append(model.events(steps.z, steps.action, after, steps.live.past, steps.done))
     real, generated = (_answers(model, part) for part in found)
     return real, generated
 

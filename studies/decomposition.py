@@ -156,12 +156,21 @@ def with_adjusted(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def as_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
-    """What the steps are and what they come to, then board by board; then the best classical estimators."""
-    what = [
+def summary_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
+    """What the steps are and what they come to."""
+    rows = [
         [f"*{s.name}*", f"`{s.after}` minus `{s.before}`", s.meaning, *_sum(answers, k)] for k, s in enumerate(STEPS)
     ]
-    summary = table(["step", "difference", "of what", "mean", "boards", "lower", "higher"], what)
+    legend = (
+        "*mean*: of the difference of mean absolute errors, as a share of the range of true values, over recorded tasks, "
+        "each board alike; below 0 is better. *lower*, *higher*: boards with a difference below or above 0, in brackets "
+        "those told apart from 0 at 5 % after adjustment for the boards (Holm)."
+    )
+    return f"{table(['step', 'difference', 'of what', 'mean', 'boards', 'lower', 'higher'], rows)}\n\n{legend}"
+
+
+def as_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
+    """Board by board what the steps come to; then the best classical estimators."""
     header = ["board", "kernel alone", *(s.name for s in STEPS)]
     rows = [[_board(a), _kernel(a), *map(_cell(a), a["steps"])] for a in answers]
     rivals = [a for a in answers if a["rivals"]["best"]]
@@ -171,13 +180,12 @@ def as_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
     ]
     legend = (
         "Unit: mean absolute error / range of true values, below 0 is better; intervals are pointwise 95 %. **Bold**: "
-        "p < 5 % after adjustment for the boards of the column (Holm). *mean*, over recorded tasks, each board alike; "
-        "*lower*, *higher*: boards with a difference below or above 0, in brackets those that are bold. "
+        "p < 5 % after adjustment for the boards of the column (Holm). "
         f"{PARTIAL}: over fewer cells than the board has, or than the kernel has. The best classical estimator is "
         f"picked in hindsight, on the cells of the kernel.{_one_seed(answers)}"
     )
     against = ["board", "best classical estimator", "its error", *(f"{name} minus it" for name in RIVALS)]
-    return "\n\n".join([summary, table(header, rows), table(against, others), legend])
+    return "\n\n".join([table(header, rows), table(against, others), legend])
 
 
 def _sum(answers: Sequence[Mapping[str, Any]], k: int) -> list[str]:
@@ -238,9 +246,11 @@ def main(results: Path = RESULTS, n_draws: int = DRAWS) -> None:
     if not answers:
         raise BenchError(f"{store.cells} holds no cells of {KERNEL}. Run `python run_bench.py run --estimator adwm`.")
     text = as_markdown(answers)
-    path = keep_answer(results, NAME, {"steps": [asdict(s) for s in STEPS], "boards": answers, "notes": notes}, text)
+    summary = summary_markdown(answers)
+    content = {"steps": [asdict(s) for s in STEPS], "boards": answers, "notes": notes, "summary": summary}
+    path = keep_answer(results, NAME, content, text)
     save(decomposition_figure(answers, [s.name for s in STEPS]), figure_folder(results), NAME)
-    print(f"{text}\n\n{path}")
+    print(f"{summary}\n\n{text}\n\n{path}")
 
 
 if __name__ == "__main__":

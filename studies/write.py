@@ -1,35 +1,42 @@
-"""Keeps docs/world-models.md true: fills its generated blocks from the answers of all studies and from stored cells.
+"""Keeps docs/world-models.md and the pages behind it true: fills their generated blocks and the numbers in their prose
+from the answers of all studies and from stored cells.
 
     python -m studies.write
 
 Blocks are marked as in the README (`bench.readme`). `study:<name>` is the table of a study and its figures, a line that
-says which command makes it where it has not been run; `world-models` is the leaderboard of everything that simulates,
-beside the best classical estimator and the baseline of each board; `trainings` says how the models behind it were
-trained.
+says which command makes it where it has not been run; `figure:<stem>` one figure of a study; `world-models` is the
+leaderboard of everything that simulates, beside the best classical estimator and the baseline of each board; `steps`
+sums the decomposition up; `trainings` says how the models behind it were trained. Numbers in prose: `studies._values`.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.cells import Record
 from bench.comparisons import baseline, best_classical
 from bench.errors import BenchError
 from bench.readme import fill_blocks
 from bench.registry import estimator_class, parse_spec
 from bench.report import LEGEND
-from bench.scoring import DRAWS, Standing, cost_seconds, score
+from bench.scoring import DRAWS, Scores, Standing, cost_seconds, score
 from bench.store import Store
 from bench.tables import DASH, cells, named, number, percent, rank, table, training, with_interval
 from studies._trainings import trainings_text
+from studies._values import fill_values, page_values
 from studies.answers import RESULTS, figure_folder, kept_answer, start
 
 PAGE = Path("docs") / "world-models.md"
+"""The summary; the pages behind it stand in a folder of the same name."""
+PAGES = (PAGE, *(PAGE.with_suffix("") / f"{name}.md" for name in ("errors", "parts", "ranking", "simulations")))
 STUDIES = {
     "decomposition": "decomposition",
+    "held_out_omega": "held_out_omega",
     "guidance_bias": "guidance_bias",
     "ablation": "ablation table",
     "tuned_scales": "ablation table",
@@ -44,21 +51,55 @@ SIMULATING = ("world model", "joint diffusion", "diffusion world model", "hybrid
 """Families of the estimators that simulate."""
 
 
-def update_page(page: Path, results: Path, n_draws: int = DRAWS) -> list[str]:
-    """Replaces every generated block of the page; returns their names.
+class Blocks(Mapping[str, str]):
+    """Name to text of every block there could be on a page; each is made when it is asked for.
 
-    Raises:
-        BenchError: markers without counterparts, an unknown block, a damaged answer.
+    Args:
+        scores: of the leaderboard; None without cells.
     """
 
-    def sections() -> dict[str, str]:
-        found = {f"study:{name}": study_text(page, results, name) for name in STUDIES}
-        found[f"study:{GRID}"] = study_text(page, results, "ablation", key="grid_table", figure=GRID)
-        found["world-models"] = leaderboard_text(results, n_draws)
-        found["trainings"] = trainings_text(Store(results).records())
-        return found
+    def __init__(self, page: Path, results: Path, scores: Scores | None, records: Sequence[Record]):
+        self._makers: dict[str, Callable[[], str]] = {
+            f"study:{name}": functools.partial(study_text, page, results, name) for name in STUDIES
+        }
+        self._makers[f"study:{GRID}"] = lambda: study_text(page, results, "ablation", key="grid_table", figure=GRID)
+        self._makers["steps"] = lambda: study_text(page, results, "decomposition", key="summary", figure="decomposition")
+        self._makers["world-models"] = lambda: leaderboard_text(scores)
+        self._makers["trainings"] = lambda: trainings_text(records)
+        for path in sorted(figure_folder(results).glob("*.svg")):
+            self._makers[f"figure:{path.stem}"] = functools.partial(_image, path, page)
 
-    return fill_blocks(page, sections)
+    def __getitem__(self, name: str) -> str:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
+def update_pages(pages: Sequence[Path], results: Path, n_draws: int = DRAWS) -> dict[Path, list[str]]:
+    """Renews every generated block and every number in the prose of these pages; returns the names of their blocks.
+
+    Args:
+        n_draws: bootstrap draws behind the intervals.
+
+    Raises:
+        BenchError: markers without counterparts, an unknown block or kind of value, a damaged answer.
+    """
+    stored = any((Path(results) / "cells").glob("*/*/*.json"))
+    scores = score(results, n_draws) if stored else None
+    records = list(Store(results).records())
+    values = page_values(results, scores, records)
+    return {
+        page: fill_blocks(
+            page,
+            functools.partial(Blocks, page, results, scores, records),
+            functools.partial(fill_values, values=values),
+        )
+        for page in pages
+    }
 
 
 def study_text(page: Path, results: Path, name: str, key: str = "table", figure: str = "") -> str:
@@ -76,7 +117,7 @@ def study_text(page: Path, results: Path, name: str, key: str = "table", figure:
         raise BenchError(f"the answer of {name} holds no {key!r}. Run `python -m studies.{STUDIES[name]}` again.")
     drawn = sorted(figure_folder(results).glob("*.svg"))
     shown = [p for p in drawn if (p.stem == figure if figure else _belongs(p.stem, name))]
-    links = [f"![{p.stem.replace('_', ' ')}]({_address(p, page)})" for p in shown]
+    links = [_image(path, page) for path in shown]
     notes = ["\n".join(f"- {note}" for note in answer["notes"])] if answer.get("notes") and key == "table" else []
     return "\n\n".join([answer[key], *notes, *links, *_made(answer)])
 
@@ -114,20 +155,16 @@ def _belongs(stem: str, name: str) -> bool:
     return (stem == name or stem.startswith(f"{name}_")) and stem != GRID
 
 
-def _address(path: Path, page: Path) -> str:
-    return Path(os.path.relpath(path.resolve(), page.resolve().parent)).as_posix()
+def _image(path: Path, page: Path) -> str:
+    """A figure as seen from a page."""
+    address = Path(os.path.relpath(path.resolve(), page.resolve().parent)).as_posix()
+    return f"![{path.stem.replace('_', ' ')}]({address})"
 
 
-def leaderboard_text(results: Path, n_draws: int) -> str:
-    """Everything that simulates, per board; a line that says what to do where nothing is stored.
-
-    Args:
-        n_draws: bootstrap draws behind the intervals.
-    """
-    command = "python run_bench.py run --profile published"
-    if not any((Path(results) / "cells").glob("*/*/*.json")):
-        return f"No cells are stored: `{command}` makes them."
-    scores = score(results, n_draws)
+def leaderboard_text(scores: Scores | None) -> str:
+    """Everything that simulates, per board; a line that says what to do where there are no cells."""
+    if scores is None:
+        return "No cells are stored: `python run_bench.py run --profile published` makes them."
     parts = [part for standing in scores.main for part in _board_parts(standing)]
     return "\n\n".join([*parts, LEGEND, *(["\n".join(f"- {note}" for note in scores.notes)] if scores.notes else [])])
 
@@ -163,14 +200,15 @@ def _row(standing: Standing, spec: str, role: str) -> list[str]:
     ]
 
 
-def main(page: Path = PAGE, results: Path = RESULTS) -> None:
-    """Fills the generated blocks of the page on world models.
+def main(pages: tuple[Path, ...] = PAGES, results: Path = RESULTS) -> None:
+    """Renews the pages on world models.
 
     Args:
-        page: the page.
+        pages: which.
         results: folder of the results.
     """
-    print(f"renewed in {page}: {', '.join(update_page(page, results))}")
+    for page, names in update_pages(pages, results).items():
+        print(f"renewed in {page}: {', '.join(names)}")
 
 
 if __name__ == "__main__":
