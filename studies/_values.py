@@ -8,8 +8,8 @@ lower case with hyphens:
   `step/<step>/<log>/<task>`: a step of the decomposition
 - `ablation/<task>/<variant>`, `ablation/<task>/<variant>/minus-kernel`, `ablation/<task>/<variant>/minus-whole`
 - `agreement/<estimator>/<log>/<task>`: how often agents that read soft tokens do what they do on text, mean over cells
-- `omega/<task>/<omega>/<loss>`: what held-out transitions lose by another omega than 1; `omega/<task>/<omega>/paid`:
-  expected rewards as a share of those really paid
+- `omega/<log>/<task>/<omega>/<loss>`: what held-out transitions lose by another omega than 1;
+  `omega/<log>/<task>/<omega>/paid`: expected rewards as a share of those really paid
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from bench.cells import Record
 from bench.errors import UnknownNameError
 from bench.overall import ALL, overall
 from bench.scoring import Scores
-from bench.tables import DASH
+from bench.tables import DASH, number
 from studies.answers import kept_answer
 
 ESTIMATORS = {
@@ -129,13 +129,14 @@ def _ablation(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _omegas(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    for task, found in answer.get("tasks", {}).items():
+    for board, found in answer.get("tasks", {}).items():
+        task = board.partition(",")[0]
         for row in found["omegas"]:
-            name = f"omega/{task}/{row['omega']:g}"
+            name = f"omega/{found['log']}/{task}/{row['omega']:g}"
             if found["paid"]:
                 yield f"{name}/paid", _share(row["paid"] / found["paid"])
             for loss in ("energy", "ending", "reward"):
-                yield f"{name}/{loss}", f"{row[loss]['more']:+.2g}"
+                yield f"{name}/{loss}", number(row[loss]["more"], sign=True)
 
 
 def _slug(name: str) -> str:

@@ -62,9 +62,7 @@ def board_answer(
             {"variant": name, "estimator": spec, "compared_with": of[spec], **rows[spec]}
             for name, spec in variants.items()
         ],
-        "grids": [
-            {"training": name, **_grid_answer(board, grid, references, n_draws)} for name, grid in grids.items()
-        ],
+        "grids": [{"training": name, **_grid_answer(board, grid, references, n_draws)} for name, grid in grids.items()],
     }
 
 

@@ -162,9 +162,9 @@ def summary_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
         [f"*{s.name}*", f"`{s.after}` minus `{s.before}`", s.meaning, *_sum(answers, k)] for k, s in enumerate(STEPS)
     ]
     legend = (
-        "*mean*: of the difference of mean absolute errors, as a share of the range of true values, over recorded tasks, "
-        "each board alike; below 0 is better. *lower*, *higher*: boards with a difference below or above 0, in brackets "
-        "those told apart from 0 at 5 % after adjustment for the boards (Holm)."
+        "*mean*: of the difference of mean absolute errors, as a share of the range of true values, over recorded "
+        "tasks, each board alike; below 0 is better. *lower*, *higher*: boards with a difference below or above 0, in "
+        "brackets those told apart from 0 at 5 % after adjustment for the boards (Holm)."
     )
     return f"{table(['step', 'difference', 'of what', 'mean', 'boards', 'lower', 'higher'], rows)}\n\n{legend}"
 

@@ -13,7 +13,7 @@ several omega, eta = 0, from the same noise, and scored against what really foll
   what was really paid
 
 Differences to omega = 1 come with 95 % intervals over episodes; the training is one.
-Written after every task: a run that was stopped goes on where it was; `--again` begins these tasks anew.
+Written after every log: a run that was stopped goes on where it was; `--again` begins these logs anew.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ from studies.answers import RESULTS, keep_answer, kept_answer, made_now, refuse_
 NAME = "held_out_omega"
 SPEC = "adwm[eta=0.0,omega=1.0]"
 OMEGAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
-DRAWS = 6
+DRAWS = 4
 """Generated latents per step."""
 REPLICATES = 1000
 LOSSES = {"energy": "energy score", "ending": "ending, log loss", "reward": "reward, squared error"}
@@ -91,8 +91,8 @@ def score_steps(world: DiffusionWorld, steps: Sequence[LoggedSteps], rng: np.ran
     return Scored(arrays, paid)
 
 
-def study_task(task: str, log: str, n: int, seed: int, episodes: int) -> dict[str, Any]:
-    """Everything about one task."""
+def study_board(task: str, log: str, n: int, seed: int, episodes: int) -> dict[str, Any]:
+    """Everything about one log."""
     data = task_named(task).log(log)
     block, outside = data.subset(n, seed), held_out(data, n, seed, episodes)
     estimator = make_estimator(SPEC)
@@ -141,26 +141,26 @@ def _losses(
     return found
 
 
-def as_markdown(tasks: Mapping[str, Mapping[str, Any]]) -> str:
-    """One row per task and omega; the mean at omega = 1, everywhere else what it is more."""
+def as_markdown(boards: Mapping[str, Mapping[str, Any]]) -> str:
+    """One row per log and omega; the mean at omega = 1, everywhere else what it is more."""
     rows = []
-    for task, found in tasks.items():
+    for board, found in boards.items():
         for row in found["omegas"]:
             losses = [_cell(row[name], row["omega"] == 1) for name in LOSSES]
             share = number(row["paid"] / found["paid"]) if found["paid"] else DASH
-            rows.append([task, f"{row['omega']:g}", *losses, share])
-    seeds = "; ".join(
-        f"{task}: {found['log']} log, block {found['seed']} of {found['n']:,}, {found['episodes']} episodes outside it, "
+            rows.append([board, f"{row['omega']:g}", *losses, share])
+    blocks = "; ".join(
+        f"{board}: block {found['seed']} of {found['n']:,}, {found['episodes']} episodes outside it, "
         f"{found['steps']:,} steps"
-        for task, found in tasks.items()
+        for board, found in boards.items()
     )
-    header = ["task", "omega", *LOSSES.values(), "expected reward / paid"]
+    header = ["log", "omega", *LOSSES.values(), "expected reward / paid"]
     return "\n\n".join(
         [
-            "Means at omega = 1, elsewhere the difference to it [95 % over episodes]; below 0 is better. The last column "
-            "would be 1 for heads that pay as much as was paid.",
+            "Means at omega = 1, elsewhere the difference to it [95 % over episodes]; below 0 is better. The last "
+            "column would be 1 for heads that pay as much as was paid.",
             table(header, rows),
-            f"{seeds}.",
+            f"{blocks}.",
         ]
     )
 
@@ -176,7 +176,7 @@ def main(
     log: str = "pooled",
     n: int = 1000,
     seed: int = 1,
-    episodes: int = 200,
+    episodes: int = 100,
     results: Path = RESULTS,
     again: bool = False,
 ) -> None:
@@ -189,20 +189,21 @@ def main(
         seed: which block.
         episodes: outside the block, to be scored.
         results: folder of the results; writes studies/held_out_omega.json.
-        again: begin these tasks anew.
+        again: begin these logs anew.
     """
     torch.set_num_threads(1)
     found = {} if (kept := kept_answer(results, NAME)) is None else kept["tasks"]
     settings = {"log": log, "n": n, "seed": seed, "episodes": episodes}
     version = estimator_class("adwm").version
-    for name in tasks:
+    for task in tasks:
+        name = f"{task}, {log}"
         known = None if again else found.get(name)
         before = None if known is None else {key: known[key] for key in settings}
         refuse_other_settings(NAME, name, before, settings)
         if known is None or known["models"][SPEC]["version"] != version:
             identity = {SPEC: {"spec": SPEC, "version": version, "made": made_now()}}
-            found[name] = settings | {"models": identity} | study_task(name, **settings)
-            keep_answer(results, NAME, {"tasks": found}, as_markdown(found))
+            found[name] = settings | {"models": identity} | study_board(task, **settings)
+            keep_answer(results, NAME, {"tasks": dict(sorted(found.items()))}, as_markdown(dict(sorted(found.items()))))
     print(as_markdown(found))
 
 

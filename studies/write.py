@@ -63,7 +63,9 @@ class Blocks(Mapping[str, str]):
             f"study:{name}": functools.partial(study_text, page, results, name) for name in STUDIES
         }
         self._makers[f"study:{GRID}"] = lambda: study_text(page, results, "ablation", key="grid_table", figure=GRID)
-        self._makers["steps"] = lambda: study_text(page, results, "decomposition", key="summary", figure="decomposition")
+        self._makers["steps"] = lambda: study_text(
+            page, results, "decomposition", key="summary", figure="decomposition"
+        )
         self._makers["world-models"] = lambda: leaderboard_text(scores)
         self._makers["trainings"] = lambda: trainings_text(records)
         for path in sorted(figure_folder(results).glob("*.svg")):

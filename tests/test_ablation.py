@@ -215,7 +215,7 @@ def test_instruments_and_partial_rows_do_not_choose(results):
 
 def test_pairs_are_compared_on_the_blocks_that_all_of_them_have(results):
     [alpha, _], _ = boards(Store(results / "ablation").records(), Store(results / "ablation").replicates)
-    spec = canonical(f"adwm[omega=2,eta=1]")
+    spec = canonical("adwm[omega=2,eta=1]")
     row = alpha.rows[spec]
     first_only = row.restricted(np.repeat([[True], [False]], 5, axis=1))
     some = replace(alpha, rows=alpha.rows | {spec: first_only})
