@@ -24,7 +24,7 @@ import numpy as np
 
 from bench.board import current
 from bench.cells import Record
-from bench.errors import UnknownNameError
+from bench.errors import BenchError, UnknownNameError
 from bench.overall import ALL, overall
 from bench.scoring import Scores
 from bench.tables import DASH, number
@@ -48,6 +48,7 @@ ESTIMATORS = {
 }
 KINDS = ("error", "step", "ablation", "agreement", "omega")
 """What a name begins with."""
+_FIRST = re.compile(r"^\s*(?:[-*] )?<!-- value:[^ ]+ -->", re.M)
 _VALUE = re.compile(r"(<!-- value:([^ ]+) -->)(.*?)(<!-- /value -->)", re.S)
 
 
@@ -56,7 +57,12 @@ def fill_values(text: str, values: Mapping[str, str]) -> str:
 
     Raises:
         UnknownNameError: a name of no kind that there is.
+        BenchError: a value at the beginning of a line, where Markdown takes the whole line for HTML.
     """
+    if first := _FIRST.search(text):
+        raise BenchError(
+            f"`{first[0].strip()}` begins a line, and Markdown takes that line for HTML: break it elsewhere."
+        )
 
     def renewed(match: re.Match[str]) -> str:
         kind = match[2].split("/")[0]
@@ -148,4 +154,4 @@ def _share(value: float) -> str:
 
 
 def _difference(value: float) -> str:
-    return f"{value:+.2f}"
+    return f"{value:+.2f}" if abs(value) >= 0.005 else "0.00"

@@ -94,11 +94,13 @@ def test_numbers_in_the_prose_come_from_cells_and_answers(results, pages):
     row = board.rows["adwm"]
     error = float(np.abs(row.value - board.truth)[row.done].mean() / board.span)
     assert values["error/adwm/pooled/beta_web"] == f"{error:.2f}"
-    text = "<!-- value:error/adwm/pooled/beta_web -->{}<!-- /value -->, <!-- value:step/guidance -->{}<!-- /value -->"
+    text = "a <!-- value:error/adwm/pooled/beta_web -->{}<!-- /value -->, <!-- value:step/guidance -->{}<!-- /value -->"
     filled, text = text.format(f"{error:.2f}", "–"), text.format("9.99", "9")
     assert fill_values(text, values) == filled
     with pytest.raises(UnknownNameError, match="error"):
-        fill_values("<!-- value:eror/adwm/pooled -->1<!-- /value -->", values)
+        fill_values("a <!-- value:eror/adwm/pooled -->1<!-- /value -->", values)
+    with pytest.raises(BenchError, match="begins a line"):
+        fill_values(f"- one\n  {text[2:]}", values)
     page = pages[0].with_name("one.md")
     page.write_text(f"{text}\n<!-- generated:trainings -->\n<!-- end:trainings -->\n", encoding="utf-8")
     update_pages([page], results, n_draws=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from estimators._world.layers import Caches, unit
 from estimators._world.model import WorldModel
 from estimators._world.training import Fit
 from estimators._world.world import Answer, Start, World
+
+if TYPE_CHECKING:
+    from estimators._world.novelty import NewActions
 
 
 @dataclass
@@ -71,6 +75,7 @@ class LatentWorld(World):
 
     def __init__(self, fit: Fit, data: LoggedDataset, adapter: AdapterFit | None = None):
         self.model, self.material, self.facts, self.adapter = fit.model, fit.material, fit.facts, adapter
+        self.new_actions: NewActions | None = None
         self._vectors: dict[tuple[str, str], tuple[Tensor, Tensor, Tensor]] = {}
         known = pairs(data)
         self.bank = Bank(data, torch.stack([v[0] for v in self._read(known)]))
@@ -110,6 +115,9 @@ class LatentWorld(World):
             shown = [SoftObservation(text, x) for text, x in zip(shown, self.adapter.model(after), strict=True)]
         reward_logits, end_logits = model.events(live.z, action, after, live.past, done)
         reward = model.expected_reward(reward_logits)
+        if self.new_actions is not None:
+            places = [s.instance for s in starts]
+            reward, end_logits = self.new_actions.corrected(places, texts, reward, end_logits)
         ended = torch.rand(len(shown), generator=self.generator) < end_logits.sigmoid()
         live.past = model.advance(after, live.goal, live.column + 1, live.caches)
         live.z, live.column = after, live.column + 2
@@ -117,6 +125,10 @@ class LatentWorld(World):
         for row, text, r, e in zip(live.rows, shown, reward.tolist(), ended.tolist(), strict=True):
             answers[row] = Answer(text, r, e)
         return answers
+
+    def observations(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
+        """(B, latent) latents of (goal, text) pairs."""
+        return torch.stack([v[0] for v in self._read(pairs)])
 
     def read_actions(self, texts: Sequence[str]) -> Tensor:
         """(B, action) vectors of one action per live episode."""
