@@ -18,17 +18,16 @@ from estimators._world.world import World
 if TYPE_CHECKING:
     from estimators._world.diffusion_world import DiffusionWorld
     from estimators._world.novelty import NewActions
-    from estimators._world.training import Fit
 
 
 @dataclass
 class CalibratedWorldModel(LearnedWorldEstimator):
-    """Monte-Carlo value in adwm's learned kernel (omega = 1, eta = 0, the agent reads text), with rewards and endings of
-    new actions as held-out episodes have them.
+    """Monte-Carlo value in adwm's learned kernel (omega = 1, eta = 0, the agent reads text), with rewards and endings
+    of new actions as held-out episodes have them.
 
     Ours, beyond the adwm paper, against the largest error of its kernel on these logs: actions that the log does not
-    show in an instance are foretold what the loggers' own actions led to. In the tenth of the log that the model was not
-    trained on, such actions occur, and what came of them is known. A factor on expected rewards and a shift of the
+    show in an instance are foretold what the loggers' own actions led to. In the tenth of the log that the model was
+    not trained on, such actions occur, and what came of them is known. A factor on expected rewards and a shift of the
     log-odds of an ending (calibration as in Platt 1999, each with one parameter, for these actions alone) are fitted
     there. Everything else is `adwm[omega=1,eta=0,reads=text]`, trained once for both.
     """

@@ -30,7 +30,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from bench.data import Trajectory
-from bench.registry import estimator_class, make_estimator
+from bench.registry import make_estimator
 from bench.registry import task as task_named
 from bench.rng import rng_for
 from bench.stats import resample_counts, resampling_scheme
@@ -40,9 +40,10 @@ from estimators._world.bank import as_generator
 from estimators._world.diffusion_world import DiffusionWorld, Guidance
 from estimators._world.latent_world import Transition
 from estimators._world.layers import unit
+from studies._by_log import Entries, study_logs
 from studies._heads import LoggedSteps, logged_steps
 from studies._worlds import held_out
-from studies.answers import RESULTS, keep_answer, kept_answer, made_now, refuse_other_settings, start
+from studies.answers import RESULTS, start
 
 NAME = "held_out_omega"
 SPEC = "adwm[eta=0.0,omega=1.0]"
@@ -141,7 +142,7 @@ def _losses(
     return found
 
 
-def as_markdown(boards: Mapping[str, Mapping[str, Any]]) -> str:
+def as_markdown(boards: Entries) -> str:
     """One row per log and omega; the mean at omega = 1, everywhere else what it is more."""
     rows = []
     for board, found in boards.items():
@@ -192,19 +193,8 @@ def main(
         again: begin these logs anew.
     """
     torch.set_num_threads(1)
-    found = {} if (kept := kept_answer(results, NAME)) is None else kept["tasks"]
     settings = {"log": log, "n": n, "seed": seed, "episodes": episodes}
-    version = estimator_class("adwm").version
-    for task in tasks:
-        name = f"{task}, {log}"
-        known = None if again else found.get(name)
-        before = None if known is None else {key: known[key] for key in settings}
-        refuse_other_settings(NAME, name, before, settings)
-        if known is None or known["models"][SPEC]["version"] != version:
-            identity = {SPEC: {"spec": SPEC, "version": version, "made": made_now()}}
-            found[name] = settings | {"models": identity} | study_board(task, **settings)
-            keep_answer(results, NAME, {"tasks": dict(sorted(found.items()))}, as_markdown(dict(sorted(found.items()))))
-    print(as_markdown(found))
+    print(study_logs(NAME, SPEC, tasks, settings, study_board, as_markdown, results, again))
 
 
 if __name__ == "__main__":
