@@ -8,6 +8,8 @@ lower case with hyphens:
   `step/<step>/<log>/<task>`: a step of the decomposition
 - `ablation/<task>/<variant>`, `ablation/<task>/<variant>/minus-kernel`, `ablation/<task>/<variant>/minus-whole`
 - `agreement/<estimator>/<log>/<task>`: how often agents that read soft tokens do what they do on text, mean over cells
+- `new/<log>/<task>/<kind>/<said>`: rewards foretold for `known` or `new` actions as a multiple of those paid, by the
+  `kernel` or `corrected`
 - `omega/<log>/<task>/<omega>/<loss>`: what held-out transitions lose by another omega than 1;
   `omega/<log>/<task>/<omega>/paid`: expected rewards as a share of those really paid
 """
@@ -38,6 +40,7 @@ ESTIMATORS = {
     "brief-kernel": "adwm[adapter=short,eta=0.0,heads=logged,omega=1.0]",
     "gaussian_wm": "gaussian_wm",
     "diffusion_wm": "diffusion_wm",
+    "calibrated_wm": "calibrated_wm",
     "retrieval_wm": "retrieval_wm",
     "autoregressive_wm": "autoregressive_wm",
     "joint_diffusion": "joint_diffusion",
@@ -46,7 +49,7 @@ ESTIMATORS = {
     "magic": "magic",
     "doubly_robust": "doubly_robust",
 }
-KINDS = ("error", "step", "ablation", "agreement", "omega")
+KINDS = ("error", "step", "ablation", "agreement", "omega", "new")
 """What a name begins with."""
 _FIRST = re.compile(r"^\s*(?:[-*] )?<!-- value:[^ ]+ -->", re.M)
 _VALUE = re.compile(r"(<!-- value:([^ ]+) -->)(.*?)(<!-- /value -->)", re.S)
@@ -80,6 +83,7 @@ def page_values(results: Path, scores: Scores | None, records: Iterable[Record])
         results: folder of the results. scores: of its leaderboard; None without cells. records: its cells.
     """
     found = dict(_omegas(kept_answer(results, "held_out_omega") or {}))
+    found |= dict(_new_actions(kept_answer(results, "new_actions") or {}))
     found |= dict(_steps(kept_answer(results, "decomposition") or {}))
     found |= dict(_ablation(kept_answer(results, "ablation") or {}))
     found |= dict(_agreements(records))
@@ -143,6 +147,15 @@ def _omegas(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield f"{name}/paid", _share(row["paid"] / found["paid"])
             for loss in ("energy", "ending", "reward"):
                 yield f"{name}/{loss}", number(row[loss]["more"], sign=True)
+
+
+def _new_actions(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for board, found in answer.get("tasks", {}).items():
+        name = f"new/{found['log']}/{board.partition(',')[0]}"
+        for kind, one in found["kinds"].items():
+            for said in ("kernel", "corrected"):
+                if ratio := one["reward"][f"{said}_over_real"]:
+                    yield f"{name}/{kind}/{said}", f"{ratio['value']:.1f}"
 
 
 def _slug(name: str) -> str:

@@ -95,6 +95,7 @@ LATE = Ablated(
         "short adapter": "adwm[adapter=short]",
         "exact kernel": "adwm[omega=1,eta=0]",
         "exact kernel, agent reads text": "adwm[omega=1,eta=0,reads=text]",
+        "kernel, text, new actions corrected": "calibrated_wm",
         "Gaussian latent": "gaussian_wm",
     },
 )

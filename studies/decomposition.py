@@ -77,6 +77,7 @@ STEPS = (
     Step("latents", "autoregressive_wm", KERNEL, "latents in place of words that are written one by one"),
     Step("one step at a time", "joint_diffusion", KERNEL, "transitions in place of windows of episodes"),
     Step("ensemble", KERNEL, "diffusion_wm", "three trainings in place of one"),
+    Step("new actions", KERNEL, "calibrated_wm", "heads corrected for actions that the log does not show"),
 )
 
 
@@ -86,6 +87,7 @@ RIVALS = {
     "adwm, brief": BRIEF,
     "gaussian_wm": "gaussian_wm",
     "diffusion_wm": "diffusion_wm",
+    "calibrated_wm": "calibrated_wm",
 }
 """What is compared with the best classical estimator: name to spec."""
 

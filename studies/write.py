@@ -37,6 +37,7 @@ PAGES = (PAGE, *(PAGE.with_suffix("") / f"{name}.md" for name in ("errors", "par
 STUDIES = {
     "decomposition": "decomposition",
     "held_out_omega": "held_out_omega",
+    "new_actions": "new_actions",
     "guidance_bias": "guidance_bias",
     "ablation": "ablation table",
     "tuned_scales": "ablation table",

@@ -85,7 +85,7 @@ def test_the_plan_holds_every_spec_once_on_the_published_block():
     jobs = Run(task=("toy_chain",), policies=("expert",)).jobs()
     assert sorted(job.spec for job in jobs) == sorted([*specs()] * 3)
     assert {(job.log, job.n) for job in jobs} == {("pooled", 1000)} and {job.seed for job in jobs} == {0, 1, 2}
-    assert len(specs()) == 35  # 20 variants, 2 grids of 12, 9 in both
+    assert len(specs()) == 36  # 21 variants, 2 grids of 12, 9 in both
     assert {"adwm", LATE.kernel, "gaussian_wm", canonical(f"adwm[{BRIEF},eta=1,omega=2]")} <= set(specs())
 
 
