@@ -1,4 +1,4 @@
-"""Latent diffusion world model without guidance whose heads are corrected for actions that the log does not show."""
+"""Latent diffusion world model without guidance with expected rewards corrected for actions new to the log."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass
 class CalibratedWorldModel(LearnedWorldEstimator):
-    """Monte-Carlo value in adwm's learned kernel (omega = 1, eta = 0, the agent reads text), with rewards and endings
-    of new actions as held-out episodes have them.
+    """Monte-Carlo value in adwm's learned kernel (omega = 1, eta = 0, the agent reads text), with rewards of new
+    actions held to what such actions paid in the log.
 
     Ours, beyond the adwm paper, against the largest error of its kernel on these logs: actions that the log does not
-    show in an instance are foretold what the loggers' own actions led to. In the tenth of the log that the model was
-    not trained on, such actions occur, and what came of them is known. A factor on expected rewards and a shift of the
-    log-odds of an ending (calibration as in Platt 1999, each with one parameter, for these actions alone) are fitted
-    there. Everything else is `adwm[omega=1,eta=0,reads=text]`, trained once for both.
+    show in an instance are foretold what the loggers' own actions led to. Expected rewards of such actions are
+    multiplied by what those paid that a single episode took in its instance, over what the model foretells for new ones
+    in the tenth of the log that it was not trained on (`estimators._world.novelty`). Everything else is
+    `adwm[omega=1,eta=0,reads=text]`, trained once for both.
     """
 
     sampler_steps: int = 8
     """As for adwm."""
 
+    version: ClassVar[int] = 5
     family: ClassVar[Family] = "diffusion world model"
     known_failures: ClassVar[dict[str, str]] = {
         "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a "
@@ -69,7 +70,7 @@ class CalibratedWorldModel(LearnedWorldEstimator):
     def facts(self) -> dict[str, float]:
         """See `SimulationEstimator`; with the correction, and the held-out steps behind it."""
         new = self.new_actions_
-        found = {"reward_factor": new.reward_factor, "ending_shift": new.ending_shift, "steps": float(new.steps)}
+        found = {"factor": new.factor, "once": float(new.once), "held_out": float(new.held_out)}
         return super().facts() | {f"new_action_{name}": value for name, value in found.items()}
 
     def _kernel(self, data: LoggedDataset) -> DiffusionWorld:

@@ -154,7 +154,7 @@ def _new_actions(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         name = f"new/{found['log']}/{board.partition(',')[0]}"
         for kind, one in found["kinds"].items():
             for said in ("kernel", "corrected"):
-                if ratio := one["reward"][f"{said}_over_real"]:
+                if ratio := one[f"{said}_over_real"]:
                     yield f"{name}/{kind}/{said}", f"{ratio['value']:.1f}"
 
 

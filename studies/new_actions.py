@@ -5,9 +5,9 @@
 
 No agent under evaluation and no true value has a part in this. At every logged step of episodes outside the block (same
 task instances) the kernel generates the next observation from the real past and action, retrieves a text for it, and
-its heads foretell reward and ending. Steps are told apart by whether the model was trained on their action in their
-instance. `calibrated_wm` corrects the heads for those where it was not, on the block's own held-out episodes: what it
-foretells is beside, so that the correction is tested where it was not fitted.
+its heads foretell the reward. Steps are told apart by whether the model was trained on their action in their instance.
+`calibrated_wm` corrects the heads for those where it was not, by the block itself: what it foretells is beside, so that
+the correction is tested where it was not fitted.
 
 Ratios come with 95 % intervals over episodes; the training is one.
 Written after every log: a run that was stopped goes on where it was; `--again` begins these logs anew.
@@ -47,7 +47,7 @@ SAID = ("real", "kernel", "corrected")
 
 @torch.no_grad()
 def foretold(world: LatentWorld, episodes: Sequence[Trajectory], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """(S,) real, foretold and corrected rewards and endings at the steps of episodes, and which actions are `new`.
+    """(S,) real, foretold and corrected rewards at the steps of episodes, and which actions are `new`.
 
     Args:
         world: with a correction.
@@ -59,18 +59,14 @@ def foretold(world: LatentWorld, episodes: Sequence[Trajectory], rng: np.random.
         drawn = world.draw(Transition(model, steps.live, steps.done, steps.action), generator)
         texts = world.bank.nearest(drawn, instances, actions)
         after = reader.observations([(t.goal, text) for text in texts])
-        logits, ending = model.events(steps.z, steps.action, after, steps.live.past, steps.done)
+        logits, _ = model.events(steps.z, steps.action, after, steps.live.past, steps.done)
         reward = model.expected_reward(logits)
-        better, sooner = world.new_actions.corrected(instances, actions, reward, ending)
         parts.append(
             {
                 "new": world.new_actions.known.new(instances, actions),
-                "reward_real": steps.reward,
-                "reward_kernel": reward,
-                "reward_corrected": better,
-                "ending_real": steps.ended,
-                "ending_kernel": ending.sigmoid(),
-                "ending_corrected": sooner.sigmoid(),
+                "real": steps.reward,
+                "kernel": reward,
+                "corrected": world.new_actions.corrected(instances, actions, reward),
             }
         )
     return {name: torch.cat([part[name] for part in parts]).double().numpy() for name in parts[0]}
@@ -89,9 +85,9 @@ def study_board(task: str, log: str, n: int, seed: int, episodes: int) -> dict[s
     first = np.cumsum([0, *map(len, outside)])[:-1]
     correction = estimator.new_actions_
     return {
-        "reward_factor": correction.reward_factor,
-        "ending_shift": correction.ending_shift,
-        "correction_steps": correction.steps,
+        "factor": correction.factor,
+        "once": correction.once,
+        "held_out": correction.held_out,
         "kinds": {
             kind: _sums({k: v * (found["new"] == (kind == "new")) for k, v in found.items()}, counts, first)
             | {"steps": int((found["new"] == (kind == "new")).sum())}
@@ -101,25 +97,15 @@ def study_board(task: str, log: str, n: int, seed: int, episodes: int) -> dict[s
 
 
 def _sums(found: Mapping[str, np.ndarray], counts: np.ndarray, first: np.ndarray) -> dict[str, Any]:
-    """Sums over steps, and foretold over real with an interval over episodes; None where nothing real is certain to be
-    drawn."""
-    answer: dict[str, Any] = {}
-    for what in ("reward", "ending"):
-        drawn = {name: counts @ np.add.reduceat(found[f"{what}_{name}"], first) for name in SAID}
-        answer[what] = {name: float(found[f"{what}_{name}"].sum()) for name in SAID}
-        for name in SAID[1:]:
-            ratio = None
-            if (drawn["real"] > 0).mean() > 0.975:
-                ratios = np.divide(
-                    drawn[name], drawn["real"], out=np.full(len(counts), np.inf), where=drawn["real"] > 0
-                )
-                low, high = np.quantile(ratios, [0.025, 0.975])
-                ratio = {
-                    "value": answer[what][name] / answer[what]["real"],
-                    "low": float(low),
-                    "high": float(high) if np.isfinite(high) else None,
-                }
-            answer[what][f"{name}_over_real"] = ratio
+    """Sums over steps, and foretold over real with an interval over episodes; None where real is 0 in many a draw."""
+    drawn = {name: counts @ np.add.reduceat(found[name], first) for name in SAID}
+    answer: dict[str, Any] = {name: float(found[name].sum()) for name in SAID}
+    for name in SAID[1:]:
+        ratio = None
+        if (drawn["real"] > 0).mean() > 0.99:
+            low, high = np.quantile(drawn[name] / np.maximum(drawn["real"], 1e-12), [0.025, 0.975])
+            ratio = {"value": answer[name] / answer["real"], "low": float(low), "high": float(high)}
+        answer[f"{name}_over_real"] = ratio
     return answer
 
 
@@ -129,28 +115,23 @@ def as_markdown(boards: Entries) -> str:
     for board, found in boards.items():
         for kind in KINDS:
             one = found["kinds"][kind]
-            cells = []
-            for what in ("reward", "ending"):
-                cells += [number(one[what]["real"]), *(_cell(one[what], name) for name in SAID[1:])]
-            rows.append([board, kind, f"{one['steps']:,}", *cells])
-    header = ["log", "action", "steps", "paid", "foretold", "corrected", "ended", "foretold", "corrected"]
+            rows.append([board, kind, f"{one['steps']:,}", number(one["real"]), *(_cell(one, x) for x in SAID[1:])])
     about = "; ".join(
-        f"{board}: block {found['seed']} of {found['n']:,}, {found['episodes']} episodes outside it, factor of rewards "
-        f"{number(found['reward_factor'])} and shift of endings {number(found['ending_shift'], sign=True)} from "
-        f"{found['correction_steps']} held-out steps of the block"
+        f"{board}: block {found['seed']} of {found['n']:,}, {found['episodes']} episodes outside it, factor "
+        f"{number(found['factor'])} from {found['once']} steps taken once and {found['held_out']} held-out ones"
         for board, found in boards.items()
     )
     legend = (
-        "Sums over steps: rewards paid and what the kernel's heads foretold, then endings; in parentheses foretold "
-        f"over real [95 % over episodes], which would be 1; {DASH}: too little of it is real."
+        "Sums over steps: rewards paid and what was foretold; in parentheses foretold over paid [95 % over episodes], "
+        f"which would be 1; {DASH}: too little was paid."
     )
+    header = ["log", "action", "steps", "paid", "foretold by the kernel", "corrected"]
     return "\n\n".join([legend, table(header, rows), f"{about}."])
 
 
 def _cell(found: Mapping[str, Any], name: str) -> str:
     ratio = found[f"{name}_over_real"]
-    high = number(ratio["high"]) if ratio and ratio["high"] is not None else "inf"
-    inside = f"{number(ratio['value'])} [{number(ratio['low'])}, {high}]" if ratio else DASH
+    inside = f"{number(ratio['value'])} [{number(ratio['low'])}, {number(ratio['high'])}]" if ratio else DASH
     return f"{number(found[name])} ({inside})"
 
 

@@ -1,13 +1,13 @@
-"""Actions that the log does not show: which they are, how heads are corrected for them, and nothing else changes."""
+"""Actions that the log does not show: which they are, what such actions paid, and that nothing else changes."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from scipy.optimize import minimize_scalar
 
 from bench import material, registry
 from bench.data import Step, Trajectory
@@ -41,31 +41,46 @@ def test_an_action_is_new_to_its_instance_or_to_the_log_where_the_instance_is_un
 
 
 def test_only_new_actions_are_corrected():
-    correction = NewActions(Known([episode("a", "go")]), 0.25, -2.0, 9)
-    reward, ending = correction.corrected(["a", "a"], ["go", "fly"], torch.tensor([0.8, 0.8]), torch.tensor([1.0, 1.0]))
-    assert reward.tolist() == pytest.approx([0.8, 0.2]) and ending.tolist() == [1.0, -1.0]
+    correction = NewActions(Known([episode("a", "go")]), 0.25, 9, 9)
+    assert correction.corrected(["a", "a"], ["go", "fly"], torch.tensor([0.8, 0.8])).tolist() == pytest.approx(
+        [0.8, 0.2]
+    )
 
 
-def test_the_factor_is_a_ridge_regression_in_any_currency():
+def test_what_one_episode_alone_took_was_new():
+    """However often it took it; an instance with a single episode is compared with all others."""
+    episodes = [
+        episode("a", "go", "sing", "sing"),
+        episode("a", "go", "look"),
+        episode("b", "look", "dance"),
+        episode("c", "go", "go"),
+    ]
+    paid = [replace(t, steps=tuple(replace(s, reward=float(len(s.action))) for s in t.steps)) for t in episodes]
+    assert novelty.paid_once(paid).tolist() == [4.0, 4.0, 4.0, 5.0]  # sing, sing, look in a, dance
+
+
+def test_the_factor_is_paid_over_foretold_in_any_currency_and_cautious():
+    paid, said = np.array([0.0, 0.0, 0.0, 1.0]), np.array([0.5, 0.7])
+    assert novelty.factor(paid, said, 1.0) == pytest.approx((1 + 1) / (4 * 0.6 + 1))
+    assert novelty.factor(7 * paid, 7 * said, 7.0) == pytest.approx(novelty.factor(paid, said, 1.0))
+    assert novelty.factor(np.tile(paid, 9999), said, 1.0) == pytest.approx(0.25 / 0.6, rel=1e-3)
+    assert novelty.factor(paid, said[:0], 1.0) == novelty.factor(paid[:0], said, 1.0) == 1.0
+
+
+def test_the_factor_finds_what_heads_that_know_nothing_of_actions_get_wrong():
+    """Good and Turing: loggers take actions from a long tail, all of which a head foretells alike."""
     rng = np.random.default_rng(0)
-    said, real = rng.random(50), rng.random(50) * 0.4
-    best = minimize_scalar(lambda c: ((real - c * said) ** 2).sum() + 0.7 * (c - 1) ** 2).x
-    assert novelty._factor(said, real, 0.7) == pytest.approx(best)
-    assert novelty._factor(10 * said, 10 * real, 100 * 0.7) == pytest.approx(best)
-    assert novelty._factor(said, said, 0.7) == pytest.approx(1.0) and novelty._factor(said, -9 * said, 0.01) == 0.0
-
-
-def test_the_shift_is_the_mode_of_a_logistic_regression():
-    rng = np.random.default_rng(1)
-    for bias, n in ((-3.0, 40), (4.0, 15), (0.0, 1)):
-        logits = rng.normal(0, 3, n)
-        ended = (rng.random(n) < 1 / (1 + np.exp(-logits - bias))).astype(float)
-
-        def loss(d, logits=logits, ended=ended):
-            x = logits + d
-            return (np.logaddexp(0, x) - ended * x).sum() + d**2 / 2
-
-        assert novelty._shift(logits, ended) == pytest.approx(minimize_scalar(loss).x, abs=1e-5)
+    worth = rng.random(4000) < np.linspace(0.6, 0.05, 4000)  # frequent actions pay more
+    share = 1 / (np.arange(4000) + 10.0)
+    drawn = rng.choice(4000, size=(2000, 2), p=share / share.sum())
+    episodes = [
+        Trajectory("1", "a", "g", tuple(Step("o", str(a), float(worth[a])) for a in pair), "o", True, False, "l")
+        for pair in drawn
+    ]
+    unseen = np.setdiff1d(np.arange(4000), drawn)
+    truly = np.average(worth[unseen], weights=share[unseen])
+    assert novelty.paid_once(episodes).mean() == pytest.approx(truly, abs=0.04)
+    assert worth[drawn].mean() > truly + 0.08  # what the log's own actions pay is no guide
 
 
 def test_the_correction_is_fitted_on_held_out_steps_alone_and_never_retrieves_their_answers(fitted, monkeypatch):
@@ -76,7 +91,7 @@ def test_the_correction_is_fitted_on_held_out_steps_alone_and_never_retrieves_th
     assert len(alone) == len(learned) and len(set(learned) | set(held_out)) == len(data)
     known = Known(data.trajectories[i] for i in learned)
     steps = [(data.trajectories[i].instance, s.action) for i in held_out for s in data.trajectories[i].steps]
-    assert corrected.new_actions_.steps == int(known.new(*zip(*steps, strict=True)).sum()) > 0
+    assert corrected.new_actions_.held_out == int(known.new(*zip(*steps, strict=True)).sum()) > 0
     assert not corrected.new_actions_.known.new(*zip(*known._here, strict=True)).any()
     banks: list[int] = []
     kernel = type(corrected)._kernel
@@ -88,14 +103,14 @@ def test_the_correction_is_fitted_on_held_out_steps_alone_and_never_retrieves_th
 def test_without_a_correction_it_is_the_kernel_that_reads_text(fitted):
     (corrected, kernel), policy = fitted
     of = corrected.new_actions_
-    corrected.new_actions_ = NewActions(of.known, 1.0, 0.0, 0)
+    corrected.new_actions_ = NewActions(of.known, 1.0, 0, 0)
     same = corrected.estimate(policy, rng_for("estimate")), kernel.estimate(policy, rng_for("estimate"))
     assert (same[0].terms == same[1].terms).all()
-    corrected.new_actions_ = NewActions(Known([]), 0.0, 0.0, 0)
+    corrected.new_actions_ = NewActions(Known([]), 0.0, 0, 0)
     assert (corrected.estimate(policy, rng_for("estimate")).terms == 0).all()
     corrected.new_actions_ = of
     facts = corrected.estimate(policy, rng_for("estimate")).diagnostics
-    assert facts["new_action_reward_factor"] == of.reward_factor and facts["new_action_steps"] == of.steps
+    assert facts["new_action_factor"] == of.factor and facts["new_action_once"] == of.once
 
 
 def test_a_log_in_another_currency_has_the_same_correction(fitted):
@@ -112,7 +127,7 @@ def test_a_log_in_another_currency_has_the_same_correction(fitted):
         ]
     )  # fmt: skip
     other = make_estimator(f"calibrated_wm[{TINY}]").fit(doubled, rng_for("fit"))
-    assert other.new_actions_.reward_factor == pytest.approx(corrected.new_actions_.reward_factor, rel=0.02)
+    assert other.new_actions_.factor == pytest.approx(corrected.new_actions_.factor, rel=0.02)
 
 
 def test_a_log_is_studied_once_and_its_sums_are_those_of_its_steps(tmp_path, monkeypatch, capsys):
@@ -125,10 +140,10 @@ def test_a_log_is_studied_once_and_its_sums_are_those_of_its_steps(tmp_path, mon
 
     outside = held_out(registry.task("toy_chain").log("pooled"), 200, 0, 80)
     assert sum(kind["steps"] for kind in kinds.values()) == sum(map(len, outside))
-    paid = sum(kind["reward"]["real"] for kind in kinds.values())
+    paid = sum(kind["real"] for kind in kinds.values())
     assert paid == pytest.approx(sum(float(t.rewards.sum()) for t in outside), rel=1e-5)
-    assert kinds["known"]["reward"]["kernel"] == kinds["known"]["reward"]["corrected"]
-    ratio = kinds["known"]["reward"]["kernel_over_real"]
+    assert kinds["known"]["kernel"] == kinds["known"]["corrected"]
+    ratio = kinds["known"]["kernel_over_real"]
     assert ratio["low"] < ratio["value"] < ratio["high"] and "| toy_chain, pooled" in capsys.readouterr().out
     monkeypatch.setattr(new_actions, "study_board", lambda *a, **k: pytest.fail("computed again"))
     main(**settings)

@@ -116,8 +116,7 @@ class LatentWorld(World):
         reward_logits, end_logits = model.events(live.z, action, after, live.past, done)
         reward = model.expected_reward(reward_logits)
         if self.new_actions is not None:
-            places = [s.instance for s in starts]
-            reward, end_logits = self.new_actions.corrected(places, texts, reward, end_logits)
+            reward = self.new_actions.corrected([s.instance for s in starts], texts, reward)
         ended = torch.rand(len(shown), generator=self.generator) < end_logits.sigmoid()
         live.past = model.advance(after, live.goal, live.column + 1, live.caches)
         live.z, live.column = after, live.column + 2

@@ -1,13 +1,15 @@
-"""What actions are worth that the log does not show in an instance: heads corrected on held-out episodes.
+"""What actions are worth that the log does not show in an instance: expected rewards held to what such actions paid.
 
 Of actions that they were trained on in an instance, heads for reward and ending tell what came of them. A new one they
 judge by the instance and its history, that is, by what the loggers' own actions led to there, which were chosen to
-lead somewhere. Episodes that were kept apart from the training hold such actions, and what really came of them.
+lead somewhere. What new actions pay is known from the log itself: an action that one episode alone took in an instance
+was new, seen from all others. So did Turing estimate what was never seen (Good 1953, Biometrika 40, 237-264): by what
+was seen once. What the heads foretell of new actions is known from held-out episodes, where few are enough.
 """
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -25,9 +27,7 @@ from estimators._world.training import Fit, Lesson
 DRAWS = 2
 """Generated latents per held-out step."""
 PRIOR_REWARDS = 1.0
-"""How many rewards of the usual size, foretold rightly, the factor of rewards is held to 1 by."""
-PRIOR_SD = 1.0
-"""Standard deviation of the shift of the ending's log-odds, before any is seen."""
+"""How many rewards of the usual size, foretold rightly, hold the factor to 1."""
 
 
 class Known:
@@ -49,25 +49,23 @@ class Known:
 
 @dataclass(frozen=True)
 class NewActions:
-    """How the heads' answers to new actions are corrected.
+    """How expected rewards of new actions are corrected.
 
     Attributes:
         known: the actions that the model was trained on.
-        reward_factor: of expected rewards. ending_shift: of the log-odds of an ending.
-        steps: held-out ones with a new action, behind both.
+        factor: of expected rewards.
+        once: steps of the log with an action that no other episode took there, which tell what was paid.
+        held_out: held-out steps with a new action, which tell what was foretold.
     """
 
     known: Known
-    reward_factor: float
-    ending_shift: float
-    steps: int
+    factor: float
+    once: int
+    held_out: int
 
-    def corrected(
-        self, instances: Sequence[str], actions: Sequence[str], reward: Tensor, end_logits: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(B,) expected rewards and (B,) log-odds of an ending."""
-        new = self.known.new(instances, actions)
-        return torch.where(new, self.reward_factor * reward, reward), end_logits + self.ending_shift * new
+    def corrected(self, instances: Sequence[str], actions: Sequence[str], reward: Tensor) -> Tensor:
+        """(B,) expected rewards."""
+        return torch.where(self.known.new(instances, actions), self.factor * reward, reward)
 
 
 def without(data: LoggedDataset, episodes: np.ndarray) -> LoggedDataset:
@@ -76,15 +74,28 @@ def without(data: LoggedDataset, episodes: np.ndarray) -> LoggedDataset:
     return data.with_trajectories([t for i, t in enumerate(data.trajectories) if i not in left_out])
 
 
+def paid_once(episodes: Sequence[Trajectory]) -> np.ndarray:
+    """(S,) rewards of the steps whose action no other episode took in the instance, or anywhere, if the instance has
+    no other episode."""
+    plays = Counter(t.instance for t in episodes)
+    here = Counter((t.instance, a) for t in episodes for a in {s.action for s in t.steps})
+    anywhere = Counter(a for t in episodes for a in {s.action for s in t.steps})
+    return np.array(
+        [
+            s.reward
+            for t in episodes
+            for s in t.steps
+            if (here[t.instance, s.action] if plays[t.instance] > 1 else anywhere[s.action]) == 1
+        ]
+    )
+
+
 @torch.no_grad()
 def correction(
     world: LatentWorld, fit: Fit, of: FitConfig, data: LoggedDataset, rng: np.random.Generator
 ) -> NewActions:
-    """Fits both corrections to the held-out steps with new actions: what the heads foretell there after the text that
-    the model retrieves, against what came.
-
-    The factor is the ridge regression, through the origin and towards 1, of rewards on expected ones; the shift is the
-    posterior mode of a logistic regression with a fixed slope of 1 and a normal prior around 0.
+    """Fits the factor: mean size of the rewards that actions taken once were paid, over the mean size that the heads
+    foretell for held-out new ones after the text that the model retrieves.
 
     Args:
         world: of the fit, on the log without its held-out episodes: it must not retrieve the answers themselves.
@@ -95,7 +106,7 @@ def correction(
     generator, model = as_generator(rng), fit.model
     lesson = Lesson(model, fit.material, of.training, generator)
     lesson.freeze()
-    foretold, came = [], []
+    foretold = []
     for start in range(0, len(held_out), 32):
         part = held_out[start : start + 32]
         steps = [(data.trajectories[i], step) for i in part for step in data.trajectories[i].steps]
@@ -105,37 +116,22 @@ def correction(
             continue
         batch = fit.material.batch(part)
         flat, _ = lesson.frozen(model, batch)
-        said = []
         for _ in range(DRAWS):
             _, drawn = generated(model, batch, flat, generator)
             texts = world.bank.nearest(drawn, instances, actions)
             after = world.observations([(t.goal, text) for (t, _), text in zip(steps, texts, strict=True)])
-            reward, ending = model.events(flat.z, flat.action, after, flat.past, flat.done)
-            said.append(torch.stack([model.expected_reward(reward), ending]))
-        foretold.append(torch.stack(said).mean(dim=0)[:, new])
-        came.append(torch.stack([flat.reward, flat.ended.to(flat.reward)])[:, new])
-    if not foretold:
-        return NewActions(known, 1.0, 0.0, 0)
-    said, real = torch.cat(foretold, dim=1).double().numpy(), torch.cat(came, dim=1).double().numpy()
-    rewards = data.columns.rewards
-    unit = float(np.mean(rewards[rewards != 0] ** 2)) if (rewards != 0).any() else 1.0
-    return NewActions(known, _factor(said[0], real[0], unit), _shift(said[1], real[1]), real.shape[1])
+            logits, _ = model.events(flat.z, flat.action, after, flat.past, flat.done)
+            foretold.append((logits.softmax(dim=-1) @ model.rewards.abs())[new])
+    said = torch.cat(foretold).double().numpy() if foretold else np.zeros(0)
+    paid, rewards = np.abs(paid_once(data.trajectories)), np.abs(data.columns.rewards)
+    usual = float(rewards[rewards > 0].mean()) if (rewards > 0).any() else 1.0
+    return NewActions(known, factor(paid, said, usual), len(paid), len(said) // DRAWS)
 
 
-def _factor(said: np.ndarray, real: np.ndarray, unit: float) -> float:
-    """Not negative; `unit`: the mean square of a reward."""
-    prior = PRIOR_REWARDS * unit
-    return max(0.0, float((said @ real + prior) / (said @ said + prior)))
-
-
-def _shift(logits: np.ndarray, ended: np.ndarray) -> float:
-    """Newton's method on a concave function of one number, with steps held below 1."""
-    shift = 0.0
-    for _ in range(100):
-        p = 1 / (1 + np.exp(-np.clip(logits + shift, -30, 30)))
-        slope = (ended - p).sum() - shift / PRIOR_SD**2
-        step = slope / ((p * (1 - p)).sum() + 1 / PRIOR_SD**2)
-        shift += math.copysign(min(abs(step), 1.0), step)
-        if abs(step) < 1e-10:
-            break
-    return shift
+def factor(paid: np.ndarray, said: np.ndarray, usual: float) -> float:
+    """Mean of `paid` over mean of `said`, drawn to 1 by `PRIOR_REWARDS` rewards of the `usual` size; 1 where either is
+    empty."""
+    if not len(paid) or not len(said):
+        return 1.0
+    prior = PRIOR_REWARDS * usual
+    return float((paid.sum() + prior) / (len(paid) * said.mean() + prior))
