@@ -44,6 +44,7 @@ def decomposition_figure(answers: Sequence[Mapping[str, Any]], steps: Sequence[s
             axes.axvline(0, color=INK, lw=0.9, zorder=0)
             grid(axes, "x")
             axes.tick_params(axis="y", length=0)
+            axes.tick_params(axis="x", labelbottom=k + columns >= len(steps))  # the lowest of its column
         panels[0].set_ylim(len(names) - 0.4, -0.6)
         panels[0].set_yticks(range(len(names)), names)
         words = "what the step adds to mean absolute error / range of true values (left of 0: better)"
