@@ -73,6 +73,12 @@ class CalibratedWorldModel(LearnedWorldEstimator):
         found = {"factor": new.factor, "once": float(new.once), "held_out": float(new.held_out)}
         return super().facts() | {f"new_action_{name}": value for name, value in found.items()}
 
+    def label(self) -> str:
+        """See `SimulationEstimator`; and whether the log tells nothing of new actions."""
+        new = self.new_actions_
+        silent = "" if new.once and new.held_out else "no correction: the log holds no new actions to learn it from"
+        return "; ".join(filter(None, (super().label(), silent)))
+
     def _kernel(self, data: LoggedDataset) -> DiffusionWorld:
         from estimators._world.diffusion_world import DiffusionWorld, Guidance
 

@@ -6,11 +6,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from bench.data import Trajectory
 from bench.registry import estimator_class, parse_spec
+from bench.rng import rng_for
+from bench.stats import resample_counts, resampling_scheme
 from studies.answers import keep_answer, kept_answer, made_now, refuse_other_settings
 
+REPLICATES = 1000
+"""Bootstrap draws behind an interval over episodes."""
 Entries = Mapping[str, Mapping[str, Any]]
 """`<task>, <log>` to what was found there, its settings, and the version of the estimator ("models")."""
+
+
+def redrawn(name: str, episodes: Sequence[Trajectory], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each of E episodes is drawn in each resample of a study, (REPLICATES, E), instance by instance, and at
+    which of all steps each begins, (E,): `counts @ np.add.reduceat(values, first)` are redrawn sums over steps."""
+    code = np.unique([t.instance for t in episodes], return_inverse=True)[1]
+    scheme, _ = resampling_scheme(code, True)
+    counts = resample_counts(code, REPLICATES, rng_for(name, "bootstrap", seed), scheme)
+    return counts, np.cumsum([0, *map(len, episodes)])[:-1]
 
 
 def study_logs(

@@ -33,14 +33,13 @@ from bench.data import Trajectory
 from bench.registry import make_estimator
 from bench.registry import task as task_named
 from bench.rng import rng_for
-from bench.stats import resample_counts, resampling_scheme
 from bench.tables import DASH, number, table
 from estimators._joint.windows import Reader
 from estimators._world.bank import as_generator
 from estimators._world.diffusion_world import DiffusionWorld, Guidance
 from estimators._world.latent_world import Transition
 from estimators._world.layers import unit
-from studies._by_log import Entries, study_logs
+from studies._by_log import Entries, redrawn, study_logs
 from studies._heads import LoggedSteps, logged_steps
 from studies._worlds import held_out
 from studies.answers import RESULTS, start
@@ -50,7 +49,6 @@ SPEC = "adwm[eta=0.0,omega=1.0]"
 OMEGAS = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0)
 DRAWS = 4
 """Generated latents per step."""
-REPLICATES = 1000
 LOSSES = {"energy": "energy score", "ending": "ending, log loss", "reward": "reward, squared error"}
 CERTAIN = 1e-4
 """Probabilities of an ending are kept this far from 0 and 1, so that no single step decides a mean."""
@@ -122,10 +120,7 @@ def _losses(
     scored: Mapping[float, Scored], omega: float, episodes: Sequence[Trajectory], seed: int
 ) -> dict[str, dict[str, float]]:
     """Means, and what they are more than those of omega = 1, with intervals over episodes."""
-    code = np.unique([t.instance for t in episodes], return_inverse=True)[1]
-    scheme, _ = resampling_scheme(code, True)
-    counts = resample_counts(code, REPLICATES, rng_for(NAME, "bootstrap", seed), scheme)
-    first = np.cumsum([0, *map(len, episodes)])[:-1]
+    counts, first = redrawn(NAME, episodes, seed)
     steps = counts @ np.array(list(map(len, episodes)))
     found = {}
     for name in LOSSES:

@@ -28,19 +28,17 @@ from bench.data import Trajectory
 from bench.registry import make_estimator
 from bench.registry import task as task_named
 from bench.rng import rng_for
-from bench.stats import resample_counts, resampling_scheme
 from bench.tables import DASH, number, table
 from estimators._joint.windows import Reader
 from estimators._world.bank import as_generator
 from estimators._world.latent_world import LatentWorld, Transition
-from studies._by_log import Entries, study_logs
+from studies._by_log import Entries, redrawn, study_logs
 from studies._heads import logged_steps
 from studies._worlds import NOBODY, held_out
 from studies.answers import RESULTS, start
 
 NAME = "new_actions"
 SPEC = "calibrated_wm"
-REPLICATES = 1000
 KINDS = ("known", "new")
 SAID = ("real", "kernel", "corrected")
 
@@ -79,10 +77,7 @@ def study_board(task: str, log: str, n: int, seed: int, episodes: int) -> dict[s
     estimator = make_estimator(SPEC)
     estimator.fit(block, rng_for("fit", task, SPEC, seed))
     found = foretold(estimator.world(NOBODY), outside, rng_for(NAME, task, log, n, seed))
-    code = np.unique([t.instance for t in outside], return_inverse=True)[1]
-    scheme, _ = resampling_scheme(code, True)
-    counts = resample_counts(code, REPLICATES, rng_for(NAME, "bootstrap", seed), scheme)
-    first = np.cumsum([0, *map(len, outside)])[:-1]
+    counts, first = redrawn(NAME, outside, seed)
     correction = estimator.new_actions_
     return {
         "factor": correction.factor,

@@ -4,9 +4,9 @@ from the answers of all studies and from stored cells.
     python -m studies.write
 
 Blocks are marked as in the README (`bench.readme`). `study:<name>` is the table of a study and its figures, a line that
-says which command makes it where it has not been run; `figure:<stem>` one figure of a study; `world-models` is the
-leaderboard of everything that simulates, beside the best classical estimator and the baseline of each board; `steps`
-sums the decomposition up; `trainings` says how the models behind it were trained. Numbers in prose: `studies._values`.
+says which command makes it where it has not been run; `world-models` is the leaderboard of everything that simulates,
+beside the best classical estimator and the baseline of each board; `steps` sums the decomposition up; `trainings` says
+how the models behind it were trained. Numbers in prose: `studies._values`.
 """
 
 from __future__ import annotations
@@ -69,8 +69,6 @@ class Blocks(Mapping[str, str]):
         )
         self._makers["world-models"] = lambda: leaderboard_text(scores)
         self._makers["trainings"] = lambda: trainings_text(records)
-        for path in sorted(figure_folder(results).glob("*.svg")):
-            self._makers[f"figure:{path.stem}"] = functools.partial(_image, path, page)
 
     def __getitem__(self, name: str) -> str:
         return self._makers[name]()

@@ -106,10 +106,13 @@ def test_without_a_correction_it_is_the_kernel_that_reads_text(fitted):
     corrected.new_actions_ = NewActions(of.known, 1.0, 0, 0)
     same = corrected.estimate(policy, rng_for("estimate")), kernel.estimate(policy, rng_for("estimate"))
     assert (same[0].terms == same[1].terms).all()
+    assert "no correction" in same[0].note and "no correction" not in same[1].note
     corrected.new_actions_ = NewActions(Known([]), 0.0, 0, 0)
     assert (corrected.estimate(policy, rng_for("estimate")).terms == 0).all()
     corrected.new_actions_ = of
-    facts = corrected.estimate(policy, rng_for("estimate")).diagnostics
+    found = corrected.estimate(policy, rng_for("estimate"))
+    facts = found.diagnostics
+    assert "no correction" not in found.note
     assert facts["new_action_factor"] == of.factor and facts["new_action_once"] == of.once
 
 
