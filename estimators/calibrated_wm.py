@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -18,6 +18,7 @@ from estimators._world.world import World
 if TYPE_CHECKING:
     from estimators._world.diffusion_world import DiffusionWorld
     from estimators._world.novelty import NewActions
+    from estimators._world.rollout import Simulation
 
 
 @dataclass
@@ -26,16 +27,17 @@ class CalibratedWorldModel(LearnedWorldEstimator):
     actions held to what such actions paid in the log.
 
     Ours, beyond the adwm paper, against the largest error of its kernel on these logs: actions that the log does not
-    show in an instance are foretold what the loggers' own actions led to. Expected rewards of such actions are
-    multiplied by what those paid that a single episode took in its instance, over what the model foretells for new ones
-    in the tenth of the log that it was not trained on (`estimators._world.novelty`). Everything else is
-    `adwm[omega=1,eta=0,reads=text]`, trained once for both.
+    show in an instance are foretold what the loggers' own actions led to. Where the log says that this is too much,
+    expected rewards of such actions are lowered: towards what those paid that a single episode took in its instance,
+    over what the model foretells for new ones in the tenth of the log that it was not trained on, the nearer to it the
+    more rewards tell so (`estimators._world.novelty`). Everything else is `adwm[omega=1,eta=0,reads=text]`, trained
+    once for both; `new_action_change` among the diagnostics is what the correction did to the value.
     """
 
     sampler_steps: int = 8
     """As for adwm."""
 
-    version: ClassVar[int] = 5
+    version: ClassVar[int] = 6
     family: ClassVar[Family] = "diffusion world model"
     known_failures: ClassVar[dict[str, str]] = {
         "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a "
@@ -67,6 +69,12 @@ class CalibratedWorldModel(LearnedWorldEstimator):
         world.new_actions = self.new_actions_
         return world
 
+    def simulate(self, policy: Policy, rng: np.random.Generator) -> Simulation:
+        """See `SimulationEstimator`; with what the correction did."""
+        played = super().simulate(policy, rng)
+        effect = self.new_actions_.effect(played, self.fitted_data().gamma)
+        return replace(played, diagnostics=played.diagnostics | {f"new_action_{k}": x for k, x in effect.items()})
+
     def facts(self) -> dict[str, float]:
         """See `SimulationEstimator`; with the correction, and the held-out steps behind it."""
         new = self.new_actions_
@@ -74,10 +82,15 @@ class CalibratedWorldModel(LearnedWorldEstimator):
         return super().facts() | {f"new_action_{name}": value for name, value in found.items()}
 
     def label(self) -> str:
-        """See `SimulationEstimator`; and whether the log tells nothing of new actions."""
+        """See `SimulationEstimator`; and whether nothing is corrected, and why."""
         new = self.new_actions_
-        silent = "" if new.once and new.held_out else "no correction: the log holds no new actions to learn it from"
-        return "; ".join(filter(None, (super().label(), silent)))
+        if not new.once or not new.held_out:
+            why = "no correction: the log holds no new actions to learn it from"
+        elif new.factor == 1:
+            why = "no correction: by the log, new actions pay no less than is foretold"
+        else:
+            why = ""
+        return "; ".join(filter(None, (super().label(), why)))
 
     def _kernel(self, data: LoggedDataset) -> DiffusionWorld:
         from estimators._world.diffusion_world import DiffusionWorld, Guidance

@@ -17,14 +17,15 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.board import Board, boards
+from bench.board import Board, Replicates, boards
+from bench.cells import Cell, Record
 from bench.comparisons import CLASSICAL, best_classical, compare_pair, holm
 from bench.errors import BenchError
 from bench.inference import Draws, draw, measure
@@ -41,6 +42,11 @@ KERNEL = "adwm[omega=1,eta=0,reads=text]"
 SOFT = "adwm[omega=1,eta=0]"
 BRIEF = "adwm[adapter=short,heads=logged]"
 BRIEF_SOFT = "adwm[adapter=short,heads=logged,omega=1,eta=0]"
+CORRECTED = "calibrated_wm"
+UNCORRECTED = "calibrated_wm without its correction"
+"""No spec: what `CORRECTED` would have said of the same simulated episodes, from its diagnostics. It is `KERNEL` on the
+same training, which the stored cells of `KERNEL` need not be."""
+CHANGE = "new_action_change"
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ STEPS = (
     Step("latents", "autoregressive_wm", KERNEL, "latents in place of words that are written one by one"),
     Step("one step at a time", "joint_diffusion", KERNEL, "transitions in place of windows of episodes"),
     Step("ensemble", KERNEL, "diffusion_wm", "three trainings in place of one"),
-    Step("new actions", KERNEL, "calibrated_wm", "heads corrected for actions that the log does not show"),
+    Step("new actions", UNCORRECTED, CORRECTED, "rewards lowered of actions that the log does not show"),
 )
 
 
@@ -87,14 +93,30 @@ RIVALS = {
     "adwm, brief": BRIEF,
     "gaussian_wm": "gaussian_wm",
     "diffusion_wm": "diffusion_wm",
-    "calibrated_wm": "calibrated_wm",
+    "calibrated_wm": CORRECTED,
 }
 """What is compared with the best classical estimator: name to spec."""
 
 
 def canonical(spec: str) -> str:
     """The spec under which cells are stored."""
-    return spec_of(make_estimator(spec))
+    return spec if spec == UNCORRECTED else spec_of(make_estimator(spec))
+
+
+def with_uncorrected(records: Iterable[Record], replicates: Replicates) -> tuple[list[Record], Replicates]:
+    """The records, and for each of `CORRECTED` one of `UNCORRECTED`; and the replicates of both."""
+    records, source = list(records), {}
+    for record in [r for r in records if r.spec == CORRECTED and CHANGE in r.diagnostics]:
+        cell = Cell(**record.cell.model_dump() | {"params": record.cell.params | {"corrected": False}})
+        changes = {"cell": cell, "spec": UNCORRECTED, "value": record.value - record.diagnostics[CHANGE]}
+        source[cell.key] = record
+        records.append(record.model_copy(update=changes))
+
+    def of_both(record: Record) -> np.ndarray:
+        mine = source.get(record.cell.key)
+        return replicates(record) if mine is None else replicates(mine) - mine.diagnostics[CHANGE]
+
+    return records, of_both
 
 
 def board_answer(board: Board, n_draws: int) -> dict[str, Any] | None:
@@ -243,7 +265,7 @@ def main(results: Path = RESULTS, n_draws: int = DRAWS) -> None:
         n_draws: bootstrap draws behind the intervals.
     """
     store = Store(results)
-    found, notes = boards(store.records(), store.replicates)
+    found, notes = boards(*with_uncorrected(store.records(), store.replicates))
     answers = with_adjusted([a for a in (board_answer(board, n_draws) for board in main_boards(found)) if a])
     if not answers:
         raise BenchError(f"{store.cells} holds no cells of {KERNEL}. Run `python run_bench.py run --estimator adwm`.")

@@ -9,7 +9,7 @@ import pytest
 from bench.errors import BenchError
 from bench.store import Store
 from studies.answers import figure_folder, kept_answer
-from studies.decomposition import KERNEL, SOFT, STEPS, canonical, clear, main, with_adjusted
+from studies.decomposition import CHANGE, CORRECTED, KERNEL, SOFT, STEPS, canonical, clear, main, with_adjusted
 from tests.synthetic_results import Maker, write_results
 
 STEADY = dict(family="diffusion world model", noise=0.0, simulation=True)
@@ -51,6 +51,23 @@ def test_steps_are_the_differences_that_were_put_in(results, capsys):
     text = capsys.readouterr().out
     assert "**+0.199**" in text and "-0.099" in text and "†" in text
     assert (figure_folder(results) / "decomposition.svg").exists()
+
+
+def test_a_correction_is_compared_with_its_own_simulations_without_it(tmp_path):
+    """Not with stored cells of the kernel, which may be of another training."""
+    makers = {canonical(KERNEL): Maker(bias=0.4, **STEADY), CORRECTED: Maker(bias=0.05, **STEADY)}
+    write_results(tmp_path, makers=makers, tasks=["alpha_world"], logs={"pooled": {100: (0, 1)}}, policies=6)
+    store = Store(tmp_path)
+    for record in list(store.records()):
+        if record.spec == CORRECTED:
+            record.diagnostics[CHANGE] = -0.2
+            store.save(record, store.replicates(record))
+    main(tmp_path, n_draws=100)
+    (board,) = kept_answer(tmp_path, "decomposition")["boards"]
+    (step,) = [step for step in board["steps"] if step["step"] == "new actions"]
+    truths = [record.truth for record in store.records()]
+    expected = -0.2 / (max(truths) - min(truths))
+    assert step["cells"] == 12 and step["difference"] == pytest.approx(expected, rel=1e-3) and step["high"] < 0
 
 
 def test_without_the_kernel_there_is_nothing_to_take_apart(tmp_path):

@@ -59,12 +59,32 @@ def test_what_one_episode_alone_took_was_new():
     assert novelty.paid_once(paid).tolist() == [4.0, 4.0, 4.0, 5.0]  # sing, sing, look in a, dance
 
 
-def test_the_factor_is_paid_over_foretold_in_any_currency_and_cautious():
+def test_the_factor_is_paid_over_foretold_in_any_currency_the_more_so_the_more_steps_tell():
     paid, said = np.array([0.0, 0.0, 0.0, 1.0]), np.array([0.5, 0.7])
-    assert novelty.factor(paid, said, 1.0) == pytest.approx((1 + 1) / (4 * 0.6 + 1))
+    noise = 1 / (1 + 1) + 1 / (1.2 + 1)
+    assert novelty.factor(paid, said, 1.0) == pytest.approx(((1 + 1) / (4 * 0.6 + 1)) ** (1 / (1 + noise)))
     assert novelty.factor(7 * paid, 7 * said, 7.0) == pytest.approx(novelty.factor(paid, said, 1.0))
-    assert novelty.factor(np.tile(paid, 9999), said, 1.0) == pytest.approx(0.25 / 0.6, rel=1e-3)
+    many = [novelty.factor(np.tile(paid, n), np.tile(said, n), 1.0) for n in (1, 3, 30, 9999)]
+    assert many == sorted(many, reverse=True) and many[-1] == pytest.approx(0.25 / 0.6, rel=1e-3)
     assert novelty.factor(paid, said[:0], 1.0) == novelty.factor(paid[:0], said, 1.0) == 1.0
+
+
+def test_the_factor_never_raises():
+    paid, said = np.ones(100), np.full(100, 0.1)
+    assert novelty.factor(paid, said, 1.0) == 1.0
+    assert novelty.factor(0 * paid, 0 * said, 1.0) == 1.0
+
+
+def test_the_factor_is_where_its_posterior_is_highest():
+    """Against a grid: half a normal distribution below 0, and the log ratio of two counts as a normal likelihood."""
+    rng = np.random.default_rng(3)
+    grid = np.linspace(-4, 0, 40_001)
+    for _ in range(20):
+        paid, said = (rng.exponential(size=rng.integers(5, 60)) * rng.uniform(0.01, 2) for _ in range(2))
+        one, other = paid.sum() + novelty.PRIOR_REWARDS, said.sum() + novelty.PRIOR_REWARDS
+        seen = np.log(one / (len(paid) * said.mean() + novelty.PRIOR_REWARDS))
+        density = -(grid**2) / (2 * novelty.SPREAD**2) - (grid - seen) ** 2 / (2 * (1 / one + 1 / other))
+        assert np.log(novelty.factor(paid, said, 1.0)) == pytest.approx(grid[density.argmax()], abs=2e-4)
 
 
 def test_the_factor_finds_what_heads_that_know_nothing_of_actions_get_wrong():
@@ -107,8 +127,17 @@ def test_without_a_correction_it_is_the_kernel_that_reads_text(fitted):
     same = corrected.estimate(policy, rng_for("estimate")), kernel.estimate(policy, rng_for("estimate"))
     assert (same[0].terms == same[1].terms).all()
     assert "no correction" in same[0].note and "no correction" not in same[1].note
-    corrected.new_actions_ = NewActions(Known([]), 0.0, 0, 0)
-    assert (corrected.estimate(policy, rng_for("estimate")).terms == 0).all()
+    corrected.new_actions_ = NewActions(of.known, 1.0, 9, 9)
+    assert "pay no less than is foretold" in corrected.estimate(policy, rng_for("estimate")).note
+    corrected.new_actions_ = NewActions(Known([]), 0.5, 9, 9)
+    everything = corrected.estimate(policy, rng_for("estimate"))
+    assert everything.terms == pytest.approx(same[1].terms / 2)
+    assert everything.diagnostics["new_action_share"] == 1.0
+    longest = max(corrected.fitted_data().trajectories, key=len)
+    corrected.new_actions_ = NewActions(Known([longest]), 0.3, 9, 9)
+    some = corrected.estimate(policy, rng_for("estimate"))
+    assert some.value - some.diagnostics["new_action_change"] == pytest.approx(same[1].value)
+    assert some.diagnostics["new_action_change"] < 0 < some.diagnostics["new_action_share"] < 1
     corrected.new_actions_ = of
     found = corrected.estimate(policy, rng_for("estimate"))
     facts = found.diagnostics

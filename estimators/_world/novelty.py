@@ -5,10 +5,14 @@ judge by the instance and its history, that is, by what the loggers' own actions
 lead somewhere. What new actions pay is known from the log itself: an action that one episode alone took in an instance
 was new, seen from all others. So did Turing estimate what was never seen (Good 1953, Biometrika 40, 237-264): by what
 was seen once. What the heads foretell of new actions is known from held-out episodes, where few are enough.
+
+The correction may only lower: what is overestimated attracts whoever takes many new actions, and a factor above 1 rests
+on a foretold mean near 0, where the ratio of two means says little.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,12 +26,16 @@ from estimators._world.bank import as_generator
 from estimators._world.fits import FitConfig
 from estimators._world.heads import generated
 from estimators._world.latent_world import LatentWorld
+from estimators._world.rollout import Simulation
 from estimators._world.training import Fit, Lesson
 
 DRAWS = 2
 """Generated latents per held-out step."""
 PRIOR_REWARDS = 1.0
-"""How many rewards of the usual size, foretold rightly, hold the factor to 1."""
+"""How many rewards of the usual size, foretold rightly, are added to what the log shows."""
+SPREAD = 1.0
+"""Standard deviation, before the log is looked at, of the logarithm of paid over foretold: e times too much, or e times
+too little, is usual."""
 
 
 class Known:
@@ -53,7 +61,7 @@ class NewActions:
 
     Attributes:
         known: the actions that the model was trained on.
-        factor: of expected rewards.
+        factor: of expected rewards, above 0 and at most 1.
         once: steps of the log with an action that no other episode took there, which tell what was paid.
         held_out: held-out steps with a new action, which tell what was foretold.
     """
@@ -66,6 +74,16 @@ class NewActions:
     def corrected(self, instances: Sequence[str], actions: Sequence[str], reward: Tensor) -> Tensor:
         """(B,) expected rewards."""
         return torch.where(self.known.new(instances, actions), self.factor * reward, reward)
+
+    def effect(self, played: Simulation, gamma: float) -> dict[str, float]:
+        """What it did to simulated episodes: `share` of their steps with a new action, and the `change` of the mean
+        return."""
+        share, change = [], 0.0
+        for start, steps in zip(played.starts, played.episodes, strict=True):
+            new = self.known.new([start.instance] * len(steps), [action for _, action, _ in steps]).tolist()
+            share += new
+            change += sum(gamma**t * r * (1 - 1 / self.factor) for t, (_, _, r) in enumerate(steps) if new[t])
+        return {"share": float(np.mean(share)), "change": change / len(played.starts)}
 
 
 def without(data: LoggedDataset, episodes: np.ndarray) -> LoggedDataset:
@@ -116,22 +134,32 @@ def correction(
             continue
         batch = fit.material.batch(part)
         flat, _ = lesson.frozen(model, batch)
+        said = torch.zeros(len(steps))
         for _ in range(DRAWS):
             _, drawn = generated(model, batch, flat, generator)
             texts = world.bank.nearest(drawn, instances, actions)
             after = world.observations([(t.goal, text) for (t, _), text in zip(steps, texts, strict=True)])
             logits, _ = model.events(flat.z, flat.action, after, flat.past, flat.done)
-            foretold.append((logits.softmax(dim=-1) @ model.rewards.abs())[new])
+            said += logits.softmax(dim=-1) @ model.rewards.abs() / DRAWS
+        foretold.append(said[new])
     said = torch.cat(foretold).double().numpy() if foretold else np.zeros(0)
     paid, rewards = np.abs(paid_once(data.trajectories)), np.abs(data.columns.rewards)
     usual = float(rewards[rewards > 0].mean()) if (rewards > 0).any() else 1.0
-    return NewActions(known, factor(paid, said, usual), len(paid), len(said) // DRAWS)
+    return NewActions(known, factor(paid, said, usual), len(paid), len(said))
 
 
 def factor(paid: np.ndarray, said: np.ndarray, usual: float) -> float:
-    """Mean of `paid` over mean of `said`, drawn to 1 by `PRIOR_REWARDS` rewards of the `usual` size; 1 where either is
-    empty."""
+    """Mean of `paid` over mean of `said`, as far as it is below 1 and as far as so few steps can tell; 1 where either
+    is empty.
+
+    In rewards of the `usual` size both are counts, `PRIOR_REWARDS` more than there are. Of rare rewards they vary as
+    Poisson counts: the logarithm of their ratio has a variance of about 1 / one + 1 / the other. Before, it is thought
+    to be below 0, as the lower half of a normal distribution around 0 with a standard deviation of `SPREAD`; the factor
+    is where its posterior is highest.
+    """
     if not len(paid) or not len(said):
         return 1.0
-    prior = PRIOR_REWARDS * usual
-    return float((paid.sum() + prior) / (len(paid) * said.mean() + prior))
+    count, foretold = paid.sum() / usual + PRIOR_REWARDS, said.sum() / usual + PRIOR_REWARDS
+    ratio = count / (len(paid) * said.mean() / usual + PRIOR_REWARDS)
+    noise = 1 / count + 1 / foretold
+    return math.exp(min(0.0, math.log(ratio) * SPREAD**2 / (SPREAD**2 + noise)))
