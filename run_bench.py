@@ -63,8 +63,7 @@ class Run(_Grid):
     refit: FlagCreatePairsOff[bool] = False
     """Train world models anew instead of using committed or cached fits (with --redo for cells that are stored)."""
     train_on: str = "cpu"
-    """Where world models and the adapters of agents are trained, by its name in torch, e.g. cuda. Simulations stay
-    where the agent is."""
+    """Where world models are trained, by its name in torch, e.g. cuda. Agents and simulations stay on the CPU."""
     keep_fits: FlagCreatePairsOff[bool] = False
     """Copy the world models that were used to results/fits, from where every later run takes them; for committing."""
     dry_run: FlagCreatePairsOff[bool] = False

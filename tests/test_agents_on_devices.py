@@ -80,16 +80,3 @@ def test_the_gradient_at_soft_tokens_agrees(device, dtype, tolerance):
     for one, other in zip(ask(agent()), ask(agent(device, dtype)), strict=True):
         assert one.device == other.device and one.dtype == other.dtype
         assert np.allclose(one, other, atol=tolerance, rtol=tolerance)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_an_agent_comes_back_from_where_it_was_placed():
-    policy = agent()
-    here, gpu = policy.white_box.logits(policy.white_box.action_states(EPISODES)), torch.device("cuda")
-    with policy.white_box.placed(gpu):
-        assert policy.lm.device.type == "cuda"
-        there = policy.white_box.logits(policy.white_box.action_states(EPISODES))
-        with policy.white_box.placed(torch.device("cpu")):
-            assert policy.lm.device.type == "cuda"
-    assert policy.lm.device.type == "cpu"
-    assert there.numpy() == pytest.approx(here.numpy(), abs=1e-3)

@@ -38,20 +38,6 @@ class WhiteBox:
         self.lm = lm
         lm.model.requires_grad_(False)
 
-    @contextmanager
-    def placed(self, device: torch.device) -> Iterator[None]:
-        """The model computes on another device inside, and where it was afterwards. To the CPU it is not fetched: an
-        agent that somebody put on a GPU stays there."""
-        before = self.lm.device
-        if device.type == "cpu" or device == before:
-            yield
-            return
-        self.lm.model.to(device)
-        try:
-            yield
-        finally:
-            self.lm.model.to(before)
-
     @property
     def size(self) -> int:
         """d, of one token's embedding."""

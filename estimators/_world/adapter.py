@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.data import LoggedDataset, Trajectory
-from estimators._world.devices import training_device
 from estimators._world.layers import mlp
 from estimators._world.training import Fit
 
@@ -101,8 +100,7 @@ class AdapterFit:
 def train_adapter(
     fit: Fit, data: LoggedDataset, inside: Any, training: AdapterTraining, rng: np.random.Generator
 ) -> AdapterFit:
-    """Distills an adapter for one agent, which computes on the training device meanwhile. The adapter stays on the CPU:
-    it reads one vector where the agent reads a hundred tokens.
+    """Distills an adapter for one agent.
 
     Args:
         fit: the world model, trained on `data`.
@@ -115,13 +113,6 @@ def train_adapter(
         After a long training also `updates`, how many were run, and `kept`, the one whose weights they are.
         `seconds_per_policy`: what all of it took.
     """
-    with inside.placed(training_device()):
-        return _trained(fit, data, inside, training, rng)
-
-
-def _trained(
-    fit: Fit, data: LoggedDataset, inside: Any, training: AdapterTraining, rng: np.random.Generator
-) -> AdapterFit:
     started = time.perf_counter()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(int(rng.integers(2**62)))
