@@ -21,14 +21,18 @@ if TYPE_CHECKING:
     from estimators._world.rollout import Simulation
 
 
+NO_LESS = 0.995
+"""A factor above this is announced as none."""
+
+
 @dataclass
 class CalibratedWorldModel(LearnedWorldEstimator):
     """Monte-Carlo value in adwm's learned kernel (omega = 1, eta = 0, the agent reads text), with rewards of new
     actions held to what such actions paid in the log.
 
-    Ours, beyond the adwm paper, against the largest error of its kernel on these logs: actions that the log does not
-    show in an instance are foretold what the loggers' own actions led to. Where the log says that this is too much,
-    expected rewards of such actions are lowered: towards what those paid that a single episode took in its instance,
+    Ours, beyond the adwm paper, against the largest error of its kernel on these logs: actions that it was not trained
+    on in an instance are foretold what the loggers' own actions led to. Where the log says that this is too much,
+    expected rewards of such actions are drawn to 0: towards what those paid that a single episode took in its instance,
     over what the model foretells for new ones in the tenth of the log that it was not trained on, the nearer to it the
     more rewards tell so (`estimators._world.novelty`). Everything else is `adwm[omega=1,eta=0,reads=text]`, trained
     once for both; `new_action_change` among the diagnostics is what the correction did to the value.
@@ -86,8 +90,8 @@ class CalibratedWorldModel(LearnedWorldEstimator):
         new = self.new_actions_
         if not new.once or not new.held_out:
             why = "no correction: the log holds no new actions to learn it from"
-        elif new.factor == 1:
-            why = "no correction: by the log, new actions pay no less than is foretold"
+        elif new.factor > NO_LESS:
+            why = "no correction: by the log, new actions are not foretold too much"
         else:
             why = ""
         return "; ".join(filter(None, (super().label(), why)))

@@ -6,11 +6,11 @@ From stored cells; nothing is estimated here. On every board of the leaderboard,
 eta = 0, the agent reads text) carries the error of the model and of its way back to text, and nothing else. From there
 to `adwm` are two steps, both also taken after the brief training of what reads latents that was the default before
 version 6; `run --profile published` does not run it by itself: ask for BRIEF and BRIEF_SOFT below. Beside it stand
-models that differ from it in one thing each; every step is the difference of two errors on the same cells, with a 95 %
-interval (paired bootstrap over policies, seeds and true values). Some are compared with the best classical estimator of
-the board, too, which is picked in hindsight, on the cells of the kernel. A difference counts as clear only if its
-p-value is below 5 % once adjusted for the number of boards of the step (Holm): the intervals are pointwise, and of few
-policies.
+models that differ from it in one thing each, and `calibrated_wm` beside itself without its correction. Every step is
+the difference of two errors on the same cells, with a 95 % interval (paired bootstrap over policies, seeds and true
+values). Some are compared with the best classical estimator of the board, too, which is picked in hindsight, on the
+cells of the kernel. A difference counts as clear only if its p-value is below 5 % once adjusted for the number of
+boards of the step (Holm): the intervals are pointwise, and of few policies.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ STEPS = (
     Step("latents", "autoregressive_wm", KERNEL, "latents in place of words that are written one by one"),
     Step("one step at a time", "joint_diffusion", KERNEL, "transitions in place of windows of episodes"),
     Step("ensemble", KERNEL, "diffusion_wm", "three trainings in place of one"),
-    Step("new actions", UNCORRECTED, CORRECTED, "rewards lowered of actions that the log does not show"),
+    Step("new actions", UNCORRECTED, CORRECTED, "rewards lowered of actions that the model was not trained on"),
 )
 
 
@@ -104,11 +104,16 @@ def canonical(spec: str) -> str:
 
 
 def with_uncorrected(records: Iterable[Record], replicates: Replicates) -> tuple[list[Record], Replicates]:
-    """The records, and for each of `CORRECTED` one of `UNCORRECTED`; and the replicates of both."""
+    """The records, and for each of `CORRECTED` one of `UNCORRECTED`; and the replicates of both.
+
+    Those of `UNCORRECTED` are the others less the change of the value: that the change would have been another in other
+    simulated episodes is left out, and an interval of their difference speaks of policies, blocks and true values.
+    """
     records, source = list(records), {}
     for record in [r for r in records if r.spec == CORRECTED and CHANGE in r.diagnostics]:
         cell = Cell(**record.cell.model_dump() | {"params": record.cell.params | {"corrected": False}})
-        changes = {"cell": cell, "spec": UNCORRECTED, "value": record.value - record.diagnostics[CHANGE]}
+        value = record.value - record.diagnostics[CHANGE]
+        changes = {"cell": cell, "spec": UNCORRECTED, "value": value, "ci_low": None, "ci_high": None, "note": ""}
         source[cell.key] = record
         records.append(record.model_copy(update=changes))
 

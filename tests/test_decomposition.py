@@ -9,7 +9,19 @@ import pytest
 from bench.errors import BenchError
 from bench.store import Store
 from studies.answers import figure_folder, kept_answer
-from studies.decomposition import CHANGE, CORRECTED, KERNEL, SOFT, STEPS, canonical, clear, main, with_adjusted
+from studies.decomposition import (
+    CHANGE,
+    CORRECTED,
+    KERNEL,
+    SOFT,
+    STEPS,
+    UNCORRECTED,
+    canonical,
+    clear,
+    main,
+    with_adjusted,
+    with_uncorrected,
+)
 from tests.synthetic_results import Maker, write_results
 
 STEADY = dict(family="diffusion world model", noise=0.0, simulation=True)
@@ -58,16 +70,28 @@ def test_a_correction_is_compared_with_its_own_simulations_without_it(tmp_path):
     makers = {canonical(KERNEL): Maker(bias=0.4, **STEADY), CORRECTED: Maker(bias=0.05, **STEADY)}
     write_results(tmp_path, makers=makers, tasks=["alpha_world"], logs={"pooled": {100: (0, 1)}}, policies=6)
     store = Store(tmp_path)
-    for record in list(store.records()):
-        if record.spec == CORRECTED:
-            record.diagnostics[CHANGE] = -0.2
-            store.save(record, store.replicates(record))
+    changed = [r for r in store.records() if r.spec == CORRECTED][1:]
+    for record in changed:  # the first is of a version that does not tell
+        record.diagnostics[CHANGE] = -0.2
+        store.save(record, store.replicates(record))
+    records, replicates = with_uncorrected(store.records(), store.replicates)
+    others = [r for r in records if r.spec == UNCORRECTED]
+    assert len(others) == len(changed) == 11 and len({r.cell.key for r in records}) == len(records)
+    for one, other in zip(sorted(changed, key=_where), sorted(others, key=_where), strict=True):
+        assert other.value == pytest.approx(one.value + 0.2)
+        assert replicates(other) == pytest.approx(store.replicates(one) + 0.2)
+        assert (replicates(one) == store.replicates(one)).all()
     main(tmp_path, n_draws=100)
     (board,) = kept_answer(tmp_path, "decomposition")["boards"]
     (step,) = [step for step in board["steps"] if step["step"] == "new actions"]
     truths = [record.truth for record in store.records()]
     expected = -0.2 / (max(truths) - min(truths))
-    assert step["cells"] == 12 and step["difference"] == pytest.approx(expected, rel=1e-3) and step["high"] < 0
+    assert step["cells"] == len(changed)
+    assert step["difference"] == pytest.approx(expected, rel=1e-3) and step["high"] < 0
+
+
+def _where(record) -> tuple[int, str]:
+    return record.cell.seed, record.cell.policy
 
 
 def test_without_the_kernel_there_is_nothing_to_take_apart(tmp_path):

@@ -15,6 +15,8 @@ from bench.registry import make_estimator
 from bench.rng import rng_for
 from estimators._world import novelty
 from estimators._world.novelty import Known, NewActions
+from estimators._world.rollout import Episode, simulation
+from estimators._world.world import Start
 from studies import new_actions
 from studies.new_actions import main
 
@@ -69,6 +71,16 @@ def test_the_factor_is_paid_over_foretold_in_any_currency_the_more_so_the_more_s
     assert novelty.factor(paid, said[:0], 1.0) == novelty.factor(paid[:0], said, 1.0) == 1.0
 
 
+def test_its_effect_is_the_difference_that_it_makes_to_discounted_returns():
+    correction = NewActions(Known([episode("a", "go")]), 0.25, 9, 9)
+    starts = [Start("a", "goal", "o"), Start("a", "goal", "o")]
+    played = [[("o", "go", 3.0), ("o", "fly", 0.5), ("o", "swim", 1.0)], [("o", "fly", 0.25)]]
+    simulated = simulation(starts, [Episode(steps) for steps in played], 3, 0.5, {})
+    without = (3.0 + 0.5 * 0.5 / 0.25 + 0.25 * 1.0 / 0.25 + 0.25 / 0.25) / 2
+    effect = correction.effect(simulated, 0.5)
+    assert effect["change"] == pytest.approx(simulated.returns.mean() - without) and effect["share"] == 3 / 4
+
+
 def test_the_factor_never_raises():
     paid, said = np.ones(100), np.full(100, 0.1)
     assert novelty.factor(paid, said, 1.0) == 1.0
@@ -76,7 +88,7 @@ def test_the_factor_never_raises():
 
 
 def test_the_factor_is_where_its_posterior_is_highest():
-    """Against a grid: half a normal distribution below 0, and the log ratio of two counts as a normal likelihood."""
+    """Under what it is taken for, on a grid: half a normal below 0, and a normal likelihood of the log ratio."""
     rng = np.random.default_rng(3)
     grid = np.linspace(-4, 0, 40_001)
     for _ in range(20):
@@ -87,7 +99,7 @@ def test_the_factor_is_where_its_posterior_is_highest():
         assert np.log(novelty.factor(paid, said, 1.0)) == pytest.approx(grid[density.argmax()], abs=2e-4)
 
 
-def test_the_factor_finds_what_heads_that_know_nothing_of_actions_get_wrong():
+def test_actions_taken_once_are_paid_as_unseen_ones_are():
     """Good and Turing: loggers take actions from a long tail, all of which a head foretells alike."""
     rng = np.random.default_rng(0)
     worth = rng.random(4000) < np.linspace(0.6, 0.05, 4000)  # frequent actions pay more
@@ -128,10 +140,10 @@ def test_without_a_correction_it_is_the_kernel_that_reads_text(fitted):
     assert (same[0].terms == same[1].terms).all()
     assert "no correction" in same[0].note and "no correction" not in same[1].note
     corrected.new_actions_ = NewActions(of.known, 1.0, 9, 9)
-    assert "pay no less than is foretold" in corrected.estimate(policy, rng_for("estimate")).note
+    assert "not foretold too much" in corrected.estimate(policy, rng_for("estimate")).note
     corrected.new_actions_ = NewActions(Known([]), 0.5, 9, 9)
     everything = corrected.estimate(policy, rng_for("estimate"))
-    assert everything.terms == pytest.approx(same[1].terms / 2)
+    assert everything.terms == pytest.approx(same[1].terms / 2) and "no correction" not in everything.note
     assert everything.diagnostics["new_action_share"] == 1.0
     longest = max(corrected.fitted_data().trajectories, key=len)
     corrected.new_actions_ = NewActions(Known([longest]), 0.3, 9, 9)
@@ -141,12 +153,10 @@ def test_without_a_correction_it_is_the_kernel_that_reads_text(fitted):
     corrected.new_actions_ = of
     found = corrected.estimate(policy, rng_for("estimate"))
     facts = found.diagnostics
-    assert "no correction" not in found.note
     assert facts["new_action_factor"] == of.factor and facts["new_action_once"] == of.once
 
 
-def test_a_log_in_another_currency_has_the_same_correction(fitted):
-    (corrected, _), _ = fitted
+def test_in_another_currency_everything_behind_the_factor_is_the_same(monkeypatch):
     data = material.block(*BLOCK)
     doubled = data.with_trajectories(
         [
@@ -158,8 +168,11 @@ def test_a_log_in_another_currency_has_the_same_correction(fitted):
             for t in data.trajectories
         ]
     )  # fmt: skip
-    other = make_estimator(f"calibrated_wm[{TINY}]").fit(doubled, rng_for("fit"))
-    assert other.new_actions_.factor == pytest.approx(corrected.new_actions_.factor, rel=0.02)
+    asked = []
+    monkeypatch.setattr(novelty, "factor", lambda paid, said, usual: asked.append((paid.sum(), said.sum(), usual)) or 1)
+    for log in (data, doubled):
+        make_estimator(f"calibrated_wm[{TINY}]").fit(log, rng_for("fit"))
+    assert all(x > 0 for x in asked[0][1:]) and asked[1] == pytest.approx([2 * x for x in asked[0]], rel=0.02)
 
 
 def test_a_log_is_studied_once_and_its_sums_are_those_of_its_steps(tmp_path, monkeypatch, capsys):

@@ -6,8 +6,9 @@ lead somewhere. What new actions pay is known from the log itself: an action tha
 was new, seen from all others. So did Turing estimate what was never seen (Good 1953, Biometrika 40, 237-264): by what
 was seen once. What the heads foretell of new actions is known from held-out episodes, where few are enough.
 
-The correction may only lower: what is overestimated attracts whoever takes many new actions, and a factor above 1 rests
-on a foretold mean near 0, where the ratio of two means says little.
+The correction may only lower: it is there for policies that take many new actions and are overestimated for it, and a
+factor above 1 would rest on a foretold mean near 0, where the ratio of two means says little. Rewards below 0 it draws
+to 0 as well: "lower" is said of rewards that are not negative.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ DRAWS = 2
 PRIOR_REWARDS = 1.0
 """How many rewards of the usual size, foretold rightly, are added to what the log shows."""
 SPREAD = 1.0
-"""Standard deviation, before the log is looked at, of the logarithm of paid over foretold: e times too much, or e times
-too little, is usual."""
+"""How far below 0 the logarithm of paid over foretold is thought to lie before the log is looked at: new actions paid
+e times too well are nothing unusual."""
 
 
 class Known:
@@ -76,8 +77,8 @@ class NewActions:
         return torch.where(self.known.new(instances, actions), self.factor * reward, reward)
 
     def effect(self, played: Simulation, gamma: float) -> dict[str, float]:
-        """What it did to simulated episodes: `share` of their steps with a new action, and the `change` of the mean
-        return."""
+        """What it did to simulated episodes: `share` of their steps with an action that the model was not trained on in
+        the instance, and the `change` of the mean return."""
         share, change = [], 0.0
         for start, steps in zip(played.starts, played.episodes, strict=True):
             new = self.known.new([start.instance] * len(steps), [action for _, action, _ in steps]).tolist()
@@ -149,13 +150,14 @@ def correction(
 
 
 def factor(paid: np.ndarray, said: np.ndarray, usual: float) -> float:
-    """Mean of `paid` over mean of `said`, as far as it is below 1 and as far as so few steps can tell; 1 where either
-    is empty.
+    """Mean of `paid` over mean of `said`, drawn to 1, the more the fewer rewards tell, and never above it; 1 where
+    either is empty.
 
-    In rewards of the `usual` size both are counts, `PRIOR_REWARDS` more than there are. Of rare rewards they vary as
-    Poisson counts: the logarithm of their ratio has a variance of about 1 / one + 1 / the other. Before, it is thought
-    to be below 0, as the lower half of a normal distribution around 0 with a standard deviation of `SPREAD`; the factor
-    is where its posterior is highest.
+    A rule of thumb, not an exact posterior. Both sums are taken for Poisson counts of rewards of the `usual` size, each
+    with `PRIOR_REWARDS` on top; the logarithm of their ratio, for normal with a variance of 1 / one + 1 / other; and
+    before, for the lower half of a normal around 0 with a standard deviation of `SPREAD`: the factor is the mode that
+    follows. Steps of one episode hang together, what is foretold is expected rewards and not events, and of a handful
+    of held-out steps the variance is larger than that.
     """
     if not len(paid) or not len(said):
         return 1.0
