@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -11,12 +11,13 @@ from bench.data import LoggedDataset
 from bench.errors import BenchError
 from bench.estimator import Family
 from bench.policy import Policy, WhiteBoxPolicy, opened
-from estimators._world.base import LearnedWorldEstimator
-from estimators._world.tuned_scales import tuned_scales
+from estimators._world.base import SHORT_TRAINING, LearnedWorldEstimator
+from estimators._world.tuned_scales import TunedScales, tuned_scales
 from estimators._world.world import World
 
 if TYPE_CHECKING:
     from estimators._world.adapter import AdapterFit
+    from estimators._world.rollout import Simulation
     from estimators._world.training import Fit
 
 
@@ -61,10 +62,7 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     version: ClassVar[int] = 6
     family: ClassVar[Family] = "diffusion world model"
     variants: ClassVar[tuple[str, ...]] = ("", "eta=0.0,omega=1.0", "eta=0.0,omega=1.0,reads=text")
-    known_failures: ClassVar[dict[str, str]] = {
-        "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a "
-        "large log as on a small one; at full size the error on that task's pooled log is at most a few hundredths",
-    }
+    known_failures: ClassVar[dict[str, str]] = SHORT_TRAINING
     tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {"eta": 0.0, "sampler_steps": 3}
 
     def unsupported(self, data: LoggedDataset, policy: Policy) -> str | None:
@@ -80,7 +78,7 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
                 f"policy {policy.name!r} is a black box and reads text: adapter {self.adapter} and heads {self.heads} "
                 "would do nothing"
             )
-        return None
+        return super().unsupported(data, policy)
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> AutoregressiveDiffusionWorldModel:
         """See `LearnedWorldEstimator`.
@@ -118,6 +116,7 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
     def _check_guided_below(self) -> None:
         from estimators._world.denoiser import LARGEST_NOISE
         from estimators._world.guidance import GUIDED_ABOVE
+        from estimators._world.sampler import ArcSampler
 
         if self.eta == 0 or self.tuned:
             raise BenchError(
@@ -128,6 +127,12 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             raise BenchError(
                 f"{self.name}: guided_below {self.guided_below} must be above {GUIDED_ABOVE}, where guidance ends, and "
                 f"at most {LARGEST_NOISE:.0f}, where sampling begins."
+            )
+        levels = ArcSampler(LARGEST_NOISE, self.sampler_steps).levels()
+        if not any(GUIDED_ABOVE < level < self.guided_below for level in levels):
+            raise BenchError(
+                f"{self.name}: with sampler_steps {self.sampler_steps} no noise level lies between {GUIDED_ABOVE}, "
+                f"where guidance ends, and guided_below {self.guided_below}: it would do nothing."
             )
 
     def prepare(self, policy: Policy) -> None:
@@ -146,13 +151,23 @@ class AutoregressiveDiffusionWorldModel(LearnedWorldEstimator):
             fit, found = self.soft_fit(), self._adapter(agent)
         elif self.reads == "auto":
             notes.append("the agent is a black box: it reads retrieved text")
-        omega, eta = self.omega, self.eta
+        scales: AutoregressiveDiffusionWorldModel | TunedScales = self
         if self.tuned:
-            scales = tuned_scales(self.fitted_data().task, gradient=agent is not None)
-            omega, eta = scales.omega, scales.eta
+            scales = self._tuned(policy)
             notes.append(str(scales))
-        guidance = Guidance(omega, eta, self.behavior, self.guided_below)
+        guidance = Guidance(scales.omega, scales.eta, self.behavior, self.guided_below)
         return DiffusionWorld(fit, self.fitted_data(), guidance, self.sampler_steps, found, "; ".join(notes))
+
+    def simulate(self, policy: Policy, rng: np.random.Generator) -> Simulation:
+        """See `SimulationEstimator`; with the scales, where the spec does not say them."""
+        played = super().simulate(policy, rng)
+        if not self.tuned:
+            return played
+        scales = self._tuned(policy)
+        return replace(played, diagnostics=played.diagnostics | {"tuned_omega": scales.omega, "tuned_eta": scales.eta})
+
+    def _tuned(self, policy: Policy) -> TunedScales:
+        return tuned_scales(self.fitted_data().task, gradient=self._reader(policy) is not None)
 
     def _reader(self, policy: Policy) -> WhiteBoxPolicy | None:
         """The agent, if it is to read soft tokens."""

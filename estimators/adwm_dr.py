@@ -20,7 +20,6 @@ from estimators._doubly_robust import (
     split_folds,
     too_small,
 )
-from estimators._fqe import QValues
 from estimators._weights import weigh, weight_diagnostics
 from estimators._world.base import LearnedWorldEstimator
 from estimators._world.world import World, answered, starts_of
@@ -59,6 +58,7 @@ class WorldModelDoublyRobust(LearnedWorldEstimator):
     """Fewest simulated steps in a leaf."""
 
     quick: ClassVar[bool] = False
+    one_world: ClassVar[bool] = False
     family: ClassVar[Family] = "hybrid"
     needs_propensities: ClassVar[bool] = True
     tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {"dimensions": 8, "trees": 5}
@@ -86,13 +86,13 @@ class WorldModelDoublyRobust(LearnedWorldEstimator):
         data = self.fitted_data()
         episodes = weigh(data, policy)
         actions = sample_target_actions(policy, data, self.n_actions, rng)
-        values = self._held_out_q(policy, actions, rng)
-        parts = corrections(data, episodes, values.q, values.v)
+        q, v = self._held_out_q(policy, actions, rng)
+        parts = corrections(data, episodes, q, v)
         if self.self_normalized:
             terms, combine = self_normalized_terms(episodes, parts), self_normalized_doubly_robust
         else:
             terms, combine = doubly_robust_terms(episodes, parts), mean_of_terms
-        direct = {"direct": float(values.v[data.columns.offsets[:-1]].mean())}
+        direct = {"direct": float(v[data.columns.offsets[:-1]].mean())}
         diagnostics = weight_diagnostics(episodes) | direct | self.facts()
         return Estimate(terms, combine, episodes.instance, diagnostics, note=self.label())
 
@@ -106,23 +106,23 @@ class WorldModelDoublyRobust(LearnedWorldEstimator):
         seen = answered(self._without(self.fitted_data(), fold))
         return DiffusionWorld(self.fits_[fold], seen, Guidance(omega=1.0, eta=0.0), SAMPLER_STEPS, None)
 
-    def _held_out_q(self, policy: Policy, actions: TargetActions, rng: np.random.Generator) -> QValues:
-        """Q and V at every logged step, from the world model that never saw its episode."""
+    def _held_out_q(
+        self, policy: Policy, actions: TargetActions, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(S,) Q and (S,) V at every logged step, from the world model that never saw its episode."""
         from estimators._world.model_values import values_from_simulation
         from estimators._world.rollout import simulate
 
         data = self.fitted_data()
-        values = QValues(*np.empty((3, len(data.columns.rewards))))
+        q, v = np.empty((2, len(data.columns.rewards)))
         settings = (self.dimensions, self.trees, self.min_leaf)
         for fold in self.fits_:
             starts = starts_of(self._without(data, fold), self.rollouts, rng)
             played = simulate(self._world(fold), policy, starts, data.horizon, data.gamma, rng)
             own = self.fold_[data.columns.episode] == fold
             here = data.with_trajectories(t for t, f in zip(data.trajectories, self.fold_, strict=True) if f == fold)
-            found = values_from_simulation(here, played.trajectories(), actions.at(own), settings, rng)
-            for name in ("q", "v", "target"):
-                getattr(values, name)[own] = getattr(found, name)
-        return values
+            q[own], v[own] = values_from_simulation(here, played.trajectories(), actions.at(own), settings, rng)
+        return q, v
 
     def _without(self, data: LoggedDataset, fold: int) -> LoggedDataset:
         return data.with_trajectories(t for t, f in zip(data.trajectories, self.fold_, strict=True) if f != fold)

@@ -69,6 +69,7 @@ class AutoregressiveWorldModel(SimulationEstimator):
         """Trains the model, or finds it trained; see `estimators._world.fits` for why `rng` has no part in it."""
         from estimators._world.fits import fitted
 
+        self.check()
         self.data_ = data
         self.fit_: TextFit = fitted(data, self.config(data))
         return self
@@ -79,7 +80,6 @@ class AutoregressiveWorldModel(SimulationEstimator):
         from estimators._autoregressive.text_fits import TextFitConfig
         from estimators._autoregressive.training import TextTraining
 
-        self._check()
         shape, training = Shape(self.hidden, self.layers, VOCABULARY), TextTraining(self.updates, self.batch_tokens)
         known = self.knows_instance and data.fixed_instances
         return TextFitConfig(shape, training, self.max_observation_tokens, self.window, known, self.fit_seed)
@@ -107,7 +107,9 @@ class AutoregressiveWorldModel(SimulationEstimator):
             )
         return ""
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """See `SimulationEstimator`."""
+        super().check()
         if self.hidden < 32 or self.hidden % 32 or self.layers < 1 or min(self.updates, self.batch_tokens) < 1:
             raise BenchError(
                 f"{self.name}: hidden {self.hidden} must be a multiple of 32, layers {self.layers}, updates "

@@ -12,7 +12,7 @@ from bench.errors import BenchError
 from bench.estimator import Family
 from bench.policy import Policy
 from bench.rng import rng_for
-from estimators._world.base import LearnedWorldEstimator
+from estimators._world.base import SHORT_TRAINING, LearnedWorldEstimator
 from estimators._world.world import World
 
 if TYPE_CHECKING:
@@ -43,10 +43,7 @@ class CalibratedWorldModel(LearnedWorldEstimator):
 
     version: ClassVar[int] = 6
     family: ClassVar[Family] = "diffusion world model"
-    known_failures: ClassVar[dict[str, str]] = {
-        "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a "
-        "large log as on a small one; at full size the error on that task's pooled log is at most a few hundredths",
-    }
+    known_failures: ClassVar[dict[str, str]] = SHORT_TRAINING
     tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {"sampler_steps": 3}
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:

@@ -11,7 +11,7 @@ from bench.data import LoggedDataset
 from bench.errors import BenchError
 from bench.estimator import Estimate, Family
 from bench.policy import Policy
-from estimators._world.base import LearnedWorldEstimator
+from estimators._world.base import SHORT_TRAINING, LearnedWorldEstimator
 from estimators._world.rollout import Simulation, simulate
 from estimators._world.world import World, answered, starts_of
 
@@ -37,11 +37,9 @@ class DiffusionWorldModel(LearnedWorldEstimator):
     """As for adwm."""
 
     quick: ClassVar[bool] = False
+    one_world: ClassVar[bool] = False
     family: ClassVar[Family] = "diffusion world model"
-    known_failures: ClassVar[dict[str, str]] = {
-        "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a "
-        "large log as on a small one; at full size the error on that task's pooled log is at most a few hundredths",
-    }
+    known_failures: ClassVar[dict[str, str]] = SHORT_TRAINING
     tiny: ClassVar[dict[str, Any]] = LearnedWorldEstimator.tiny | {"fits": 2, "rollouts": 100, "sampler_steps": 3}
 
     def fit(self, data: LoggedDataset, rng: np.random.Generator) -> Self:

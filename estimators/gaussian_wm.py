@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from bench.estimator import Family
 from bench.policy import Policy
-from estimators._world.base import LearnedWorldEstimator
+from estimators._world.base import SHORT_TRAINING, LearnedWorldEstimator
 from estimators._world.world import World
 
 
@@ -20,10 +20,7 @@ class GaussianWorldModel(LearnedWorldEstimator):
     The agent reads text: the logged answer nearest to the drawn latent.
     """
 
-    known_failures: ClassVar[dict[str, str]] = {
-        "check_error_falls_as_the_log_grows": "a few seconds of training at test size end before convergence, on a "
-        "large log as on a small one; at full size the error on that task's pooled log is at most a few hundredths",
-    }
+    known_failures: ClassVar[dict[str, str]] = SHORT_TRAINING
     family: ClassVar[Family] = "world model"
 
     def world(self, policy: Policy) -> World:

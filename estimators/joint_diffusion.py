@@ -93,7 +93,7 @@ class JointDiffusion(LearnedWorldEstimator):
         self._check()
         super().fit(data, rng)
         windows = WindowTraining(self.window, self.action_axes, self.window_updates)
-        self.windows_ = fitted(data, WindowConfig(self.config(), windows))
+        self.windows_ = fitted(self.data_, WindowConfig(self.config(), windows))
         return self
 
     def world(self, policy: Policy) -> WindowSimulator:
@@ -118,7 +118,10 @@ class JointDiffusion(LearnedWorldEstimator):
     def label(self) -> str:
         """See `SimulationEstimator`."""
         gain = self.windows_.facts["gain"]
-        return "" if gain > 0 else f"undertrained: the state does not lower the held-out loss of windows ({gain:+.1%})"
+        windows = (
+            "" if gain > 0 else f"undertrained: the state does not lower the held-out loss of windows ({gain:+.1%})"
+        )
+        return "; ".join(filter(None, (super().label(), windows)))
 
     def _check(self) -> None:
         if self.form not in ("pgd", "stitch"):
@@ -128,3 +131,9 @@ class JointDiffusion(LearnedWorldEstimator):
                 raise BenchError(f"{self.name}: {name} must be at least 1, not {getattr(self, name)}.")
         if self.scale < 0 or self.tau <= 0:
             raise BenchError(f"{self.name}: scale {self.scale} must not be negative, tau {self.tau} must be positive.")
+        of_guidance = ("form", "candidates", "tau")
+        idle = [
+            f"{name} {getattr(self, name)}" for name in of_guidance if getattr(self, name) != getattr(type(self), name)
+        ]
+        if self.scale == 0 and idle:
+            raise BenchError(f"{self.name}: scale 0 switches guidance off, and {', '.join(idle)} would do nothing.")

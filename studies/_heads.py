@@ -18,13 +18,13 @@ from estimators._autoregressive.training import TextBatch
 from estimators._autoregressive.writing import Line, write
 from estimators._joint.clamped import ClampedWindows
 from estimators._joint.rollout import Live
-from estimators._joint.windows import Reader
 from estimators._world.bank import as_generator
 from estimators._world.base import SimulationEstimator
 from estimators._world.diffusion_world import DiffusionWorld, Guidance
 from estimators._world.latent_world import Episodes, LatentWorld, Transition
 from estimators._world.layers import Caches, unit
 from estimators._world.logged_world import LoggedWorld
+from estimators._world.reader import LatentReader
 from estimators._world.world import Start
 from studies._worlds import clamped, start_of
 
@@ -61,7 +61,7 @@ class LoggedSteps:
     ended: Tensor
 
 
-def logged_steps(reader: Reader, t: Trajectory) -> LoggedSteps:
+def logged_steps(reader: LatentReader, t: Trajectory) -> LoggedSteps:
     """The steps of an episode; a last observation that was not recorded counts as an empty text."""
     z = reader.observations([(t.goal, s.observation) for s in t.steps] + [(t.goal, t.final_observation or "")])
     action = reader.actions([(t.goal, s.action) for s in t.steps])
@@ -112,7 +112,7 @@ def _unguided(estimator: SimulationEstimator, soft: bool):
 def _latent(
     world: LatentWorld, episodes: Sequence[Trajectory], soft: bool, rng: np.random.Generator
 ) -> tuple[Heads, Heads]:
-    model, reader, generator = world.model, Reader(world.model, world.material), as_generator(rng)
+    model, reader, generator = world.model, world.reader, as_generator(rng)
     found: list[list[tuple[Tensor, Tensor]]] = [[], []]
     for t in episodes:
         steps = logged_steps(reader, t)
@@ -125,7 +125,16 @@ def _latent(
         for part, after in zip(found, (steps.after, own), strict=True):
             part.append(model.events(steps.z, steps.action, after, steps.live.past, steps.done))
     real, generated = (_answers(model, part) for part in found)
-    return real, generated
+    return _corrected(world, episodes, real), _corrected(world, episodes, generated)
+
+
+def _corrected(world: LatentWorld, episodes: Sequence[Trajectory], said: Heads) -> Heads:
+    """What the world itself would pay, where it does not leave that to the heads."""
+    if world.new_actions is None:
+        return said
+    instances, actions = zip(*((t.instance, s.action) for t in episodes for s in t.steps), strict=True)
+    reward = world.new_actions.corrected(instances, actions, torch.from_numpy(said.reward)).numpy()
+    return Heads(reward, said.ending)
 
 
 def _answers(model, logits: Sequence[tuple[Tensor, Tensor]]) -> Heads:

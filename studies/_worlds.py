@@ -54,13 +54,15 @@ def simulator(spec: str) -> SimulationEstimator:
     """A world-model estimator by spec.
 
     Raises:
-        BenchError: the estimator has no world.
+        BenchError: the estimator has no world, or more than one.
     """
     estimator = make_estimator(spec)
     if not isinstance(estimator, SimulationEstimator):
         raise BenchError(
             f"{spec} is no world model: it cannot be led along actions. Choose an estimator that simulates."
         )
+    if not estimator.one_world:
+        raise BenchError(f"{spec} plays in several world models: none of them can be studied as its own.")
     return estimator
 
 

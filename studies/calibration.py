@@ -32,6 +32,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bench.errors import BenchError
 from bench.plots.style import save
 from bench.policy import opened
 from bench.registry import task as task_named
@@ -113,7 +114,10 @@ class TaskStudy:
         data = task.log(setting.log)
         self.block = data.subset(setting.n, setting.seed)
         self.outside = held_out(data, setting.n, setting.seed, setting.episodes)
-        self.targets = [card.name for card in task.targets() if not targets or card.name in targets]
+        all_targets = [card.name for card in task.targets()]
+        if unknown := sorted(set(targets) - set(all_targets)):
+            raise BenchError(f"{task.name} has no target {', '.join(unknown)}. Its targets: {', '.join(all_targets)}.")
+        self.targets = [name for name in all_targets if not targets or name in targets]
         self.least = setting.success * task.card.return_range[1]
 
     def begin(self, kept: Found | None) -> Found:
@@ -233,7 +237,7 @@ def main(
         again: forget what an earlier run has found on these tasks.
 
     Raises:
-        BenchError: an earlier run had other settings on one of these tasks.
+        BenchError: an earlier run had other settings on one of these tasks; a target that a task does not have.
     """
     kept = (kept_answer(results, NAME) or {}).get("tasks", {})
     found: Found = {task: entry for task, entry in kept.items() if not (again and task in tasks)}

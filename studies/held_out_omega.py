@@ -34,11 +34,11 @@ from bench.registry import make_estimator
 from bench.registry import task as task_named
 from bench.rng import rng_for
 from bench.tables import DASH, number, table
-from estimators._joint.windows import Reader
 from estimators._world.bank import as_generator
 from estimators._world.diffusion_world import DiffusionWorld, Guidance
 from estimators._world.latent_world import Transition
 from estimators._world.layers import unit
+from estimators._world.reader import LatentReader
 from studies._by_log import Entries, redrawn, study_logs
 from studies._heads import LoggedSteps, logged_steps
 from studies._worlds import held_out
@@ -97,7 +97,7 @@ def study_board(task: str, log: str, n: int, seed: int, episodes: int) -> dict[s
     estimator = make_estimator(SPEC)
     estimator.fit(block, rng_for("fit", task, SPEC, seed))
     fit = estimator.soft_fit()
-    reader = Reader(fit.model, fit.material)
+    reader = LatentReader(fit.model, fit.material)
     steps = [logged_steps(reader, t) for t in outside]
     scored = {}
     for omega in tqdm(OMEGAS, desc=task, leave=False):

@@ -29,7 +29,6 @@ from bench.registry import make_estimator
 from bench.registry import task as task_named
 from bench.rng import rng_for
 from bench.tables import DASH, number, table
-from estimators._joint.windows import Reader
 from estimators._world.bank import as_generator
 from estimators._world.latent_world import LatentWorld, Transition
 from studies._by_log import Entries, redrawn, study_logs
@@ -50,7 +49,7 @@ def foretold(world: LatentWorld, episodes: Sequence[Trajectory], rng: np.random.
     Args:
         world: with a correction.
     """
-    model, reader, generator = world.model, Reader(world.model, world.material), as_generator(rng)
+    model, reader, generator = world.model, world.reader, as_generator(rng)
     parts: list[dict[str, torch.Tensor]] = []
     for t in tqdm(episodes, leave=False):
         steps, instances, actions = logged_steps(reader, t), [t.instance] * len(t), [s.action for s in t.steps]

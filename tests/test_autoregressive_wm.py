@@ -18,12 +18,12 @@ from bench.data import LoggedDataset
 from bench.errors import BenchError
 from bench.rng import rng_for
 from estimators._autoregressive.guesses import Guesses
-from estimators._autoregressive.model import two_hot
 from estimators._autoregressive.ragged_cache import RaggedCache
 from estimators._autoregressive.segments import Language
 from estimators._autoregressive.text_world import TextWorld
 from estimators._autoregressive.writing import Line
 from estimators._world import fits
+from estimators._world.rewards import two_hot
 from estimators._world.rollout import simulate
 from estimators._world.world import Answer, starts_of
 
@@ -170,7 +170,9 @@ def test_every_parameter_changes_the_weights(change):
     assert plain.shape != changed.shape or not torch.equal(plain, changed)
 
 
-@pytest.mark.parametrize("change", [dict(hidden=48), dict(layers=0), dict(updates=0), dict(window=100)])
+@pytest.mark.parametrize(
+    "change", [dict(rollouts=0), dict(hidden=48), dict(layers=0), dict(updates=0), dict(window=100)]
+)
 def test_impossible_parameters_are_refused(change):
     with pytest.raises(BenchError, match="autoregressive_wm: "):
         estimator(**change).fit(log(), rng_for(0))

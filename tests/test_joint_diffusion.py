@@ -19,7 +19,9 @@ from estimators._joint.candidates import Pool
 from estimators._joint.denoiser import WindowDenoiser
 from estimators._joint.guidance import GuidanceScales, Judge, Scores, candidate_gradient
 from estimators._joint.units import Units
-from estimators._joint.windows import Reader, Transitions, windows_of
+from estimators._joint.windows import Transitions, windows_of
+from estimators._world import fits
+from estimators._world.reader import LatentReader
 from estimators.joint_diffusion import JointDiffusion
 
 TASK = registry.task("toy_chain")
@@ -41,8 +43,8 @@ def fitted() -> JointDiffusion:
 
 
 @pytest.fixture(scope="module")
-def reader(fitted) -> Reader:
-    return Reader(fitted.fit_.model, fitted.fit_.material)
+def reader(fitted) -> LatentReader:
+    return LatentReader(fitted.fit_.model, fitted.fit_.material)
 
 
 def simulate(fitted: JointDiffusion, policy, seed: int = 1, **changes):
@@ -257,6 +259,7 @@ def test_episodes_that_are_cut_do_not_end_by_themselves():
     played = estimator.simulate(Silent(), np.random.default_rng(0))
     assert set(played.lengths) == {3} and not played.ended.any()
     assert played.returns == pytest.approx(1.5)
+    assert np.isnan(played.diagnostics["stale_context_share"])  # at scale 0 nobody is asked
 
 
 def test_a_log_of_unique_actions_is_declined():
@@ -264,6 +267,22 @@ def test_a_log_of_unique_actions_is_declined():
     unique = LOG.with_trajectories(replace(LOG.trajectories[i], steps=(step,)) for i, step in enumerate(steps[:90]))
     assert "occur once" in JointDiffusion().unsupported(unique, SEARCH)
     assert JointDiffusion().unsupported(LOG, SEARCH) is None
+
+
+def test_windows_live_in_the_latents_of_the_world_model_that_decodes_them(tmp_path, monkeypatch):
+    """A last step that nobody answered is left out for both: two trainings, not three."""
+    monkeypatch.setattr(fits, "CACHE", tmp_path)
+    some = list(LOG.trajectories[:40])
+    some[0] = replace(some[0], final_observation=None, terminated=False, truncated=True)
+    short = {"updates": 5, "encoder_updates": 2, "window_updates": 5}
+    JointDiffusion(**{**JointDiffusion.tiny, **short}).fit(LOG.with_trajectories(some), np.random.default_rng(0))
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("idle", [{"form": "stitch"}, {"tau": 0.2}, {"candidates": 3}])
+def test_settings_of_guidance_are_refused_where_there_is_none(idle):
+    with pytest.raises(BenchError, match="would do nothing"):
+        JointDiffusion(scale=0.0, **idle).fit(LOG, np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

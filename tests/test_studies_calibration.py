@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from bench.errors import BenchError
 from bench.registry import task
 from estimators._world.flat import flatten
 from studies import calibration
@@ -186,3 +188,24 @@ def test_the_study_goes_on_where_it_was(tmp_path, monkeypatch):
     assert json.loads((tmp_path / "studies" / "calibration.json").read_text())["tasks"] == first["tasks"]
     with pytest.raises(AssertionError, match="random was simulated again"):
         calibration.main(**{**arguments, "targets": ("expert", "random")})
+    with pytest.raises(BenchError, match="no target expret. Its targets: .*expert"):
+        calibration.main(**{**arguments, "targets": ("expret",)})
+
+
+def test_models_of_several_worlds_are_not_studied_as_one():
+    for spec in ("diffusion_wm", "adwm_dr"):
+        with pytest.raises(BenchError, match="several world models"):
+            simulator(spec)
+
+
+def test_heads_of_a_corrected_model_pay_what_it_pays(log):
+    estimator = fitted("calibrated_wm[encoder_updates=10,size=tiny,updates=20]", log)
+    estimator.new_actions_ = replace(estimator.new_actions_, factor=0.25)
+    episodes = held_out(log, N, 0, 30)
+    real, _ = heads(estimator, episodes, False, np.random.default_rng(0))
+    estimator.new_actions_ = replace(estimator.new_actions_, factor=1.0)
+    uncorrected, _ = heads(estimator, episodes, False, np.random.default_rng(0))
+    steps = [(t.instance, s.action) for t in episodes for s in t.steps]
+    new = estimator.new_actions_.known.new(*zip(*steps, strict=True)).numpy()
+    assert 0 < new.sum() < len(steps)
+    np.testing.assert_allclose(real.reward, np.where(new, 0.25, 1.0) * uncorrected.reward)

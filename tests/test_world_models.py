@@ -17,6 +17,7 @@ import torch
 from bench import registry
 from bench.data import LoggedDataset, Step, Trajectory
 from bench.errors import BenchError
+from estimators._averagers import sample_target_actions
 from estimators._world import fits
 from estimators._world import training as training_module
 from estimators._world.denoiser import Denoiser
@@ -27,12 +28,14 @@ from estimators._world.heads import generated
 from estimators._world.layers import unit
 from estimators._world.material import Material
 from estimators._world.model import SIZES, WorldModel
+from estimators._world.model_values import values_from_simulation
 from estimators._world.rollout import simulate
 from estimators._world.sampler import ArcSampler
 from estimators._world.training import Lesson, Training, train_world
 from estimators._world.tuned_scales import tuned_scales
-from estimators._world.world import Answer, World, answered, starts_of
+from estimators._world.world import LONGEST, Answer, Start, World, answered, starts_of
 from studies._heads import _unguided
+from tasks.toy_chain.exact import ExactQ
 from tasks.toy_chain.world import ToyChainEnvironment
 from tests.house import ROOT
 
@@ -73,6 +76,19 @@ def test_simulated_episodes_are_trajectories_like_logged_ones():
     assert joined.columns.returns(data.gamma) == pytest.approx(played.returns)
     assert joined.columns.lengths.tolist() == played.lengths.tolist()
     assert [t.terminated for t in joined.trajectories] == played.ended.tolist()
+
+
+def test_q_from_simulated_episodes_is_that_of_the_policy_at_the_logged_steps():
+    """Q and V of adwm_dr, with the environment itself as the model."""
+    data, policy = TASK.log("pooled").subset(60, 0), TASK.policy("careful")
+    starts = starts_of(data, 3000, np.random.default_rng(1))
+    played = simulate(TrueWorld(), policy, starts, data.horizon, data.gamma, np.random.default_rng(2)).trajectories()
+    actions = sample_target_actions(policy, data, 40, np.random.default_rng(3))
+    q, v = values_from_simulation(data, played, actions, (16, 20, 5), np.random.default_rng(4))
+    exact = [ExactQ(policy).episode(t) for t in data.trajectories]
+    for found, wanted in ((q, np.concatenate([x for x, _ in exact])), (v, np.concatenate([x for _, x in exact]))):
+        error = np.sqrt(((found - wanted) ** 2).mean())
+        assert error < 0.35 * wanted.std()
 
 
 def fit(data, **changes):
@@ -187,6 +203,10 @@ def test_guidance_acts_below_its_level_and_its_scale_stops_growing_at_one(traine
         ("adwm[eta=0,guided_below=5]", "switches it off"),
         ("adwm[guided_below=5,tuned=true]", "switches it off"),
         ("adwm[guided_below=0.2]", "above 0.3"),
+        ("adwm[guided_below=0.35]", "no noise level"),
+        ("adwm[guided_below=0.6,sampler_steps=4]", "no noise level"),
+        ("gaussian_wm[encoder_updates=5,frozen_encoder=true]", "would do nothing"),
+        ("adwm_dr[encoder_updates=5,frozen_encoder=true]", "would do nothing"),
         ("adwm[guided_below=50]", "at most 27"),
         ("adwm[eta=0,heads=logged,reads=text]", "would do nothing"),
         ("adwm[adapter=short,eta=0,reads=text]", "would do nothing"),
@@ -231,6 +251,38 @@ def test_instances_are_told_apart_only_where_they_are_a_fixed_list(log):
     assert len(fit(log, updates=1, measure_every=1).material.instances) == 10
     sample = replace(log, fixed_instances=False)
     assert not fit(sample, updates=1, measure_every=1).material.instances
+
+
+def test_a_world_remembers_what_its_model_reads_in_one_go(trained, log):
+    """Columns that are appended one by one, to a cache that loses rows, end in the states of the training."""
+    world = DiffusionWorld(trained, log, Guidance(1.0, 0.0), 3, None)
+    episodes = sorted(log.trajectories, key=len)[-12:]
+    length = min(map(len, episodes))
+    world.reset([Start(t.instance, t.goal, t.steps[0].observation) for t in episodes], np.random.default_rng(0))
+    going, shown, did = list(range(len(episodes))), [[t.steps[0].observation] for t in episodes], [[] for _ in episodes]
+    for k in range(length):
+        asked = [episodes[i].steps[k].action if i in going else None for i in range(len(episodes))]
+        for i, answer in enumerate(world.step(asked)):
+            if answer is not None:
+                shown[i].append(answer.observation)
+                did[i].append(asked[i])
+        assert world.live.rows == going
+        for row, i in enumerate(going):
+            goal = episodes[i].goal
+            z = world.reader.observations([(goal, text) for text in shown[i]])
+            action = world.reader.actions([(goal, text) for text in [*did[i], did[i][-1]]])
+            past, _ = trained.model.past(z[None], action[None], world.reader.about([(episodes[i].instance, goal)]))
+            assert torch.allclose(world.live.past[row], past[0, -1], atol=1e-5)
+        going = going[1:]
+
+
+def test_a_log_longer_than_the_history_is_declined_and_the_longest_is_not(log):
+    for name in ("adwm", "gaussian_wm"):
+        estimator = registry.make_estimator(f"{name}[{'eta=0.0,' * (name == 'adwm')}size=tiny]")
+        assert "holds 255 steps" in estimator.unsupported(replace(log, horizon=LONGEST + 1), TASK.policy("same"))
+        assert estimator.unsupported(replace(log, horizon=LONGEST), TASK.policy("same")) is None
+    model = WorldModel(SIZES["tiny"], torch.tensor([0.0, 1.0]), True, 1)
+    assert model.turn.num_embeddings == 2 * LONGEST + 2  # the last answer stands in column 2 * LONGEST
 
 
 def test_negation_is_not_lost_by_the_encoder():
@@ -348,6 +400,8 @@ def test_tuned_scales_come_from_other_tasks_and_are_said(log, tmp_path, monkeypa
     world = estimator.world(TASK.policy("expert"))
     assert (world.guidance.omega, world.guidance.eta) == (2.0, 0.0)
     assert "far_world, as scales of adwm[adapter=short]" in world.note and "black box" in world.note
+    diagnostics = estimator.estimate(TASK.policy("expert"), np.random.default_rng(0)).diagnostics
+    assert (diagnostics["tuned_omega"], diagnostics["tuned_eta"]) == (2.0, 0.0)
     with pytest.raises(BenchError, match="no scales"):
         tuned_scales("toy_chain", gradient=True)
     with pytest.raises(BenchError, match="would do nothing"):

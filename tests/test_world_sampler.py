@@ -41,11 +41,22 @@ def test_two_modes_come_back_with_their_masses():
 
 def test_steps_in_sigma_would_not_do():
     """Why the sampler moves along the arc: as many Euler steps in sigma inflate or shrink the spread by far more."""
-    levels = np.append(np.geomspace(20, 0.02, 15), 0.0)  # 15 denoiser calls, as many as the default takes
+    levels = np.append(np.geomspace(20, 0.02, 16), 0.0)  # 16 denoiser calls, as many as the default takes
     denoise, z = normal_denoiser(0.0, 1.0), noise(40_000) * 20
     for now, after in zip(levels[:-1], levels[1:], strict=True):
         z = z + (after - now) * (z - denoise(z, now)) / now
     assert abs(float(z.std()) - 1) > 0.05
+
+
+def test_each_step_but_the_last_asks_the_denoiser_twice():
+    asked: list[float] = []
+
+    def denoise(noisy: torch.Tensor, sigma: float) -> torch.Tensor:
+        asked.append(sigma)
+        return two_modes(noisy, sigma)
+
+    ArcSampler(20.0, steps=8).sample(denoise, noise(10))
+    assert len(asked) == 16 and min(asked) == asked[-1] > 0
 
 
 def test_angles_fall_from_the_largest_noise_to_none():

@@ -67,12 +67,3 @@ class TextWorldModel(nn.Module):
     def expected_reward(self, logits: Tensor) -> Tensor:
         """(N,) mean of the reward distribution."""
         return logits.softmax(dim=-1) @ self.rewards
-
-
-def two_hot(reward: Tensor, support: Tensor) -> Tensor:
-    """(N, R) weights on the two neighbors in the support, whose mean is the reward."""
-    above = torch.searchsorted(support, reward.contiguous()).clamp(1, len(support) - 1)[:, None]
-    low, high = support[above - 1], support[above]
-    share = ((reward[:, None] - low) / (high - low)).clamp(0, 1)
-    empty = torch.zeros(len(reward), len(support), device=reward.device)
-    return empty.scatter(1, above - 1, 1 - share).scatter(1, above, share)

@@ -16,10 +16,10 @@ from torch.nn import functional as F
 
 from bench.data import LoggedDataset
 from estimators._autoregressive.marginal import Marginal
-from estimators._autoregressive.model import Shape, TextWorldModel, two_hot
+from estimators._autoregressive.model import Shape, TextWorldModel
 from estimators._autoregressive.segments import Language, Segment
 from estimators._world.devices import moved, training_device
-from estimators._world.model import reward_support
+from estimators._world.rewards import reward_support, two_hot
 
 log = logging.getLogger(__name__)
 

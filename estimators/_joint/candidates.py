@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.data import LoggedDataset
 from estimators._joint.units import Units
-from estimators._joint.windows import Reader
+from estimators._world.reader import LatentReader
 
 _LEAST = 16
 """Instances with fewer distinct actions also get the most frequent ones of the log, until they have this many."""
@@ -45,7 +45,7 @@ class _Actions:
 class Pool:
     """The distinct actions logged in each instance, as frozen embeddings."""
 
-    def __init__(self, data: LoggedDataset, reader: Reader, units: Units):
+    def __init__(self, data: LoggedDataset, reader: LatentReader, units: Units):
         self._reader, self._units = reader, units
         self._frequent = _by_frequency(step.action for t in data.trajectories for step in t.steps)
         steps: dict[str, list[str]] = {}
@@ -87,7 +87,8 @@ class Pool:
         if place not in self._known:
             instance, goal = place
             texts = list(self._logged[instance])
-            texts += [a for a in self._frequent if a not in set(texts)][: max(0, _LEAST - len(texts))]
+            own = set(texts)
+            texts += [a for a in self._frequent if a not in own][: max(0, _LEAST - len(texts))]
             vectors = self._reader.actions([(goal, text) for text in texts])
             self._known[place] = _Actions(texts, vectors, self._units.action(vectors))
         return self._known[place]

@@ -15,8 +15,8 @@ from estimators._joint.candidates import Place, Pool
 from estimators._joint.denoiser import LARGEST_NOISE
 from estimators._joint.guidance import GuidanceScales, Judge, Scores
 from estimators._joint.training import WindowFit
-from estimators._joint.windows import Reader
 from estimators._world.bank import Bank, as_generator, pairs
+from estimators._world.reader import LatentReader
 from estimators._world.rollout import Episode, Simulation, parts, simulation
 from estimators._world.sampler import ArcSampler
 from estimators._world.training import Fit
@@ -26,7 +26,8 @@ SAMPLER = ArcSampler(LARGEST_NOISE, steps=14, power=1.0)
 """Even steps: in a window it is decided at much noise which actions and observations it holds. With 10 of them guidance
 falls short of what it aims at (tests/test_joint_diffusion.py)."""
 GUIDED_BELOW = 20.0
-"""Noise levels at which the denoiser was trained; above, all windows look alike and its derivative means nothing.
+"""Noise level that few training samples lie above: there all windows look alike, and the denoiser's derivative means
+nothing.
 
 At the first of them the later actions of a window are asked about: what precedes them can be decoded from its estimate,
 and what they will be is still open.
@@ -86,7 +87,7 @@ class Tally:
 
     def count(self, live: Live, position: int) -> None:
         """Looks whether the contexts that were asked about are those that came to be."""
-        if position > 0:
+        if position > 0 and self.asked:
             asked = ((self.asked.get((row, position)), live.context(k)) for k, row in enumerate(live.rows))
             self.same += [then == now for then, now in asked]
 
@@ -105,7 +106,7 @@ class WindowSimulator:
         self.model, self.denoiser, self.scales, self.most = fit.model, windows.model, scales, most
         self.units, self.length = windows.model.units, windows.model.length
         self.data = data
-        self.reader = Reader(fit.model, fit.material)
+        self.reader = LatentReader(fit.model, fit.material)
         self.pool = Pool(data, self.reader, self.units)
         latents = self.reader.observations(pairs(data))
         self.bank, self.draft = Bank(data, latents), Bank(data, latents)  # drafts do not count in what is reported

@@ -19,9 +19,10 @@ from bench.data import LoggedDataset
 from bench.rng import rng_for
 from estimators._joint.denoiser import WindowDenoiser
 from estimators._joint.units import BUFFERS, Units
-from estimators._joint.windows import Reader, Windows, transitions_of, windows_of
+from estimators._joint.windows import Windows, transitions_of, windows_of
 from estimators._world.devices import moved, seeded, training_device
 from estimators._world.fits import FitConfig, Recipe, fitted
+from estimators._world.reader import LatentReader
 from estimators._world.training import Fit
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def train_windows(
 ) -> WindowFit:
     """Fits the denoiser; the same log, world model and generator give the same weights."""
     started, device = time.perf_counter(), training_device()
-    steps = transitions_of(data, Reader(fit.model, fit.material))
+    steps = transitions_of(data, LatentReader(fit.model, fit.material))
     units = Units.of(steps, training.axes)
     windows = windows_of(steps, units.rows(steps), units.absorbing(), training.length)
     with torch.random.fork_rng(devices=[]):

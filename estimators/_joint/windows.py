@@ -10,42 +10,10 @@ import torch
 from torch import Tensor
 
 from bench.data import LoggedDataset
-from estimators._world.material import Material
-from estimators._world.model import WorldModel
+from estimators._world.reader import LatentReader
 
 _CHUNK = 64
 """Episodes whose history states are computed together."""
-
-
-class Reader:
-    """Texts as the frozen vectors of a world model, each computed once."""
-
-    def __init__(self, model: WorldModel, material: Material):
-        self.model, self.material = model, material
-        self._known: dict[tuple[str, str], tuple[Tensor, Tensor, Tensor]] = {}
-
-    def observations(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """(B, latent) of (goal, text) pairs."""
-        return self._vectors(pairs, 0)
-
-    def actions(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """(B, action) of (goal, text) pairs."""
-        return self._vectors(pairs, 1)
-
-    @torch.no_grad()
-    def about(self, places: Sequence[tuple[str, str]]) -> Tensor:
-        """(B, past) what episodes with these (instance, goal) are about."""
-        instance = torch.tensor([self.material.instances.get(name, 0) for name, _ in places])
-        return self.model.about(self._vectors([(goal, goal) for _, goal in places], 2), instance)
-
-    @torch.no_grad()
-    def _vectors(self, wanted: Sequence[tuple[str, str]], which: int) -> Tensor:
-        new = sorted({pair for pair in wanted if pair not in self._known}, key=lambda p: (len(p[1]), p))
-        for start in range(0, len(new), 256):
-            part = new[start : start + 256]
-            found = self.model.read(*self.material.vocabulary.batch(part))
-            self._known |= dict(zip(part, zip(found.observation, found.action, found.goal, strict=True), strict=True))
-        return torch.stack([self._known[pair][which] for pair in wanted])
 
 
 @dataclass(frozen=True)
@@ -69,7 +37,7 @@ class Transitions:
 
 
 @torch.no_grad()
-def transitions_of(data: LoggedDataset, reader: Reader) -> Transitions:
+def transitions_of(data: LoggedDataset, reader: LatentReader) -> Transitions:
     """Reads a log with a trained world model."""
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
     order = sorted(range(len(data)), key=lambda i: len(data.trajectories[i]))
@@ -91,7 +59,7 @@ def transitions_of(data: LoggedDataset, reader: Reader) -> Transitions:
     )
 
 
-def _read_episodes(trajectories: Sequence, reader: Reader) -> list[tuple[Tensor, Tensor, Tensor]]:
+def _read_episodes(trajectories: Sequence, reader: LatentReader) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Per episode (T, past + latent) start states, (T, action) actions, (T, latent) what follows."""
     longest = max(len(t) for t in trajectories)
     seen, did = [], []

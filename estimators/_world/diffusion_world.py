@@ -97,8 +97,8 @@ class DiffusionWorld(LatentWorld):
         instance."""
         starts = [self.starts[row] for row in self.live.rows]
         pools = [self._pools.with_first(s.instance, text) for s, text in zip(starts, tried, strict=True)]
-        read = self._read([(s.goal, text) for s, pool in zip(starts, pools, strict=True) for text in pool])
-        return list(torch.stack([v[1] for v in read]).split([len(pool) for pool in pools]))
+        read = self.reader.actions([(s.goal, text) for s, pool in zip(starts, pools, strict=True) for text in pool])
+        return list(read.split([len(pool) for pool in pools]))
 
     def diagnostics(self) -> dict[str, float]:
         """See `World`; `guidance_shift`: how far one guided noise level moves the expected clean latent, as a share of

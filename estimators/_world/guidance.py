@@ -23,9 +23,9 @@ class Continuation:
     """d log pi_e(a' | history, G_psi(z)) / dz for the next action a' of every live episode.
 
     a' is drawn from the agent at the first expected clean latent that is looked at, and held fixed while the noise
-    falls:
-    drawn anew each time, the gradient would be zero on average (sum_a pi grad log pi = grad 1). At every noise level
-    the gradient is taken once; the second call of a Heun step reuses it.
+    falls: drawn anew each time, the gradient would be zero on average (sum_a pi grad log pi = grad 1). At every noise
+    level the gradient is taken once, where the sampler predicts that it will come to; the Heun step from there on
+    reuses it.
 
     Args:
         now: the transition that is being generated.

@@ -131,7 +131,9 @@ def with_mixed_heads(fit: Fit, of: FitConfig, data: LoggedDataset) -> Fit:
     return replace(fit, model=model.eval(), facts=fit.facts | heads.facts)
 
 
-def generated(model: WorldModel, batch: Batch, flat: Flat, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def generated(
+    model: WorldModel, batch: Batch, flat: Flat, generator: torch.Generator, sampler: ArcSampler = SAMPLER
+) -> tuple[Tensor, Tensor]:
     """(S, latent) latents before and after, each generated from the logged history before it; what an episode begins
     with is as logged."""
 
@@ -139,7 +141,7 @@ def generated(model: WorldModel, batch: Batch, flat: Flat, generator: torch.Gene
         given = torch.zeros(len(z), dtype=torch.bool)
         return model.denoiser(z, torch.full((len(z),), sigma), flat.past, flat.done, flat.action, given)
 
-    after = unit(SAMPLER.sample(denoise, torch.randn(flat.after.shape, generator=generator)))
+    after = unit(sampler.sample(denoise, torch.randn(flat.after.shape, generator=generator)))
     before = after.roll(1, dims=0)
     first = batch.real.sum(dim=1).cumsum(dim=0).roll(1)
     first[0] = 0

@@ -17,6 +17,7 @@ from estimators._world.adapter import AdapterFit
 from estimators._world.bank import Bank, as_generator, pairs
 from estimators._world.layers import Caches, unit
 from estimators._world.model import WorldModel
+from estimators._world.reader import LatentReader
 from estimators._world.training import Fit
 from estimators._world.world import Answer, Start, World
 
@@ -68,17 +69,15 @@ class LatentWorld(World):
     """The common part of every world that lives in the latent space of a `Fit`.
 
     Two ways back to the agent. As text: the nearest logged answer, which is read again, so that what the model
-    remembers
-    is what the agent saw. As soft tokens, with an adapter: the generated latent itself goes on, and text is retrieved
-    only for what is not the language model (lists of actions to explore, records).
+    remembers is what the agent saw. As soft tokens, with an adapter: the generated latent itself goes on, and text is
+    retrieved only for what is not the language model (lists of actions to explore, records).
     """
 
     def __init__(self, fit: Fit, data: LoggedDataset, adapter: AdapterFit | None = None):
         self.model, self.material, self.facts, self.adapter = fit.model, fit.material, fit.facts, adapter
         self.new_actions: NewActions | None = None
-        self._vectors: dict[tuple[str, str], tuple[Tensor, Tensor, Tensor]] = {}
-        known = pairs(data)
-        self.bank = Bank(data, torch.stack([v[0] for v in self._read(known)]))
+        self.reader = LatentReader(fit.model, fit.material)
+        self.bank = Bank(data, self.reader.observations(pairs(data)))
 
     @abstractmethod
     def draw(self, now: Transition, generator: torch.Generator) -> Tensor:
@@ -88,10 +87,8 @@ class LatentWorld(World):
     def reset(self, starts: Sequence[Start], rng: np.random.Generator) -> None:
         """See `World`."""
         self.starts, self.generator = list(starts), as_generator(rng)
-        seen = self._read([(s.goal, s.observation) for s in starts])
-        instance = torch.tensor([self.material.instances.get(s.instance, 0) for s in starts])
-        goal = self.model.about(torch.stack([v[2] for v in self._read([(s.goal, s.goal) for s in starts])]), instance)
-        z, caches = torch.stack([v[0] for v in seen]), Caches.of(self.model.blocks)
+        z, caches = self.reader.observations([(s.goal, s.observation) for s in starts]), Caches.of(self.model.blocks)
+        goal = self.reader.about([(s.instance, s.goal) for s in starts])
         past = self.model.advance(z, goal, 0, caches)
         self.live = Episodes(list(range(len(starts))), z, goal, past, caches)
 
@@ -109,7 +106,7 @@ class LatentWorld(World):
         drawn = self.draw(Transition(model, live, done, action), self.generator)
         shown: list[Observation] = self.bank.nearest(drawn, [s.instance for s in starts], texts)
         if self.adapter is None:
-            after = torch.stack([v[0] for v in self._read([(s.goal, o) for s, o in zip(starts, shown, strict=True)])])
+            after = self.reader.observations([(s.goal, text) for s, text in zip(starts, shown, strict=True)])
         else:
             after = unit(drawn)
             shown = [SoftObservation(text, x) for text, x in zip(shown, self.adapter.model(after), strict=True)]
@@ -125,14 +122,10 @@ class LatentWorld(World):
             answers[row] = Answer(text, r, e)
         return answers
 
-    def observations(self, pairs: Sequence[tuple[str, str]]) -> Tensor:
-        """(B, latent) latents of (goal, text) pairs."""
-        return torch.stack([v[0] for v in self._read(pairs)])
-
     def read_actions(self, texts: Sequence[str]) -> Tensor:
         """(B, action) vectors of one action per live episode."""
         goals = [self.starts[row].goal for row in self.live.rows]
-        return torch.stack([v[1] for v in self._read(list(zip(goals, texts, strict=True)))])
+        return self.reader.actions(list(zip(goals, texts, strict=True)))
 
     def diagnostics(self) -> dict[str, float]:
         """See `World`; with the facts of fit and adapter."""
@@ -140,13 +133,3 @@ class LatentWorld(World):
         if self.adapter is not None:
             known |= {f"adapter_{name}": x for name, x in self.adapter.facts.items()}
         return self.bank.diagnostics() | known
-
-    @torch.no_grad()
-    def _read(self, wanted: Sequence[tuple[str, str]]) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """(observation, action, goal) vectors of (goal, text) pairs, each computed once."""
-        new = sorted({pair for pair in wanted if pair not in self._vectors}, key=lambda p: (len(p[1]), p))
-        for start in range(0, len(new), 256):
-            part = new[start : start + 256]
-            found = self.model.read(*self.material.vocabulary.batch(part))
-            self._vectors |= dict(zip(part, zip(found.observation, found.action, found.goal, strict=True), strict=True))
-        return [self._vectors[pair] for pair in wanted]

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from estimators._world.denoiser import Denoiser
 from estimators._world.layers import Block, Caches, mlp, unit
+from estimators._world.rewards import two_hot
 from estimators._world.text_encoder import TextEncoder
 from estimators._world.world import LONGEST
 
@@ -89,7 +90,7 @@ class WorldModel(nn.Module):
         self.to_words = mlp(size.latent, 2 * size.latent, size.vocabulary)
         self.seen = nn.Linear(size.latent, size.past)
         self.did = nn.Linear(size.action, size.past)
-        self.turn = nn.Embedding(2 * LONGEST, size.past)
+        self.turn = nn.Embedding(2 * (LONGEST + 1), size.past)  # the answer to the last action takes a column more
         nn.init.normal_(self.turn.weight, std=0.1)
         self.instance = nn.Embedding(1 + instances, size.past)
         nn.init.normal_(self.instance.weight, std=0.1)
@@ -149,26 +150,6 @@ class WorldModel(nn.Module):
         """(B,) mean of the reward distribution."""
         return logits.softmax(dim=-1) @ self.rewards
 
-    def two_hot(self, reward: Tensor) -> Tensor:
-        """(B, R) weights on the two neighbors in the support, whose mean is the reward."""
-        above = torch.searchsorted(self.rewards, reward.contiguous()).clamp(1, len(self.rewards) - 1)
-        low, high = self.rewards[above - 1], self.rewards[above]
-        share = ((reward - low) / (high - low)).clamp(0, 1)
-        weights = torch.zeros(len(reward), len(self.rewards), device=reward.device)
-        rows = torch.arange(len(reward), device=reward.device)
-        weights[rows, above - 1], weights[rows, above] = 1 - share, share
-        return weights
-
-
-def reward_support(rewards: Tensor, limit: int = 32) -> Tensor:
-    """(R,) sorted support: every distinct reward, or quantiles of them where there are more than `limit`; R >= 2."""
-    distinct = torch.unique(rewards)
-    if len(distinct) > limit:
-        distinct = torch.unique(torch.quantile(distinct, torch.linspace(0, 1, limit)))
-    if len(distinct) == 1:
-        distinct = torch.cat([distinct, distinct + 1])
-    return distinct
-
 
 def gaussian_loss(mean: Tensor, log_variance: Tensor, clean: Tensor) -> Tensor:
     """(B,) negative log-likelihoods per latent axis, up to a constant."""
@@ -178,5 +159,5 @@ def gaussian_loss(mean: Tensor, log_variance: Tensor, clean: Tensor) -> Tensor:
 def event_loss(model: WorldModel, logits: tuple[Tensor, Tensor], reward: Tensor, ended: Tensor) -> Tensor:
     """Cross-entropies of reward and ending; no class balancing, which would break calibration."""
     reward_logits, end_logits = logits
-    loss = -(model.two_hot(reward) * reward_logits.log_softmax(dim=-1)).sum(dim=-1).mean()
+    loss = -(two_hot(reward, model.rewards) * reward_logits.log_softmax(dim=-1)).sum(dim=-1).mean()
     return loss + F.binary_cross_entropy_with_logits(end_logits, ended)

@@ -10,7 +10,7 @@ import numpy as np
 from bench.data import LoggedDataset, Trajectory
 from estimators._averagers import TargetActions, Trees, returns_to_go
 from estimators._features import HASHING, LogTexts
-from estimators._fqe import QValues, leaf_means
+from estimators._fqe import leaf_means
 
 
 def values_from_simulation(
@@ -19,7 +19,7 @@ def values_from_simulation(
     actions: TargetActions,
     settings: tuple[int, int, int],
     rng: np.random.Generator,
-) -> QValues:
+) -> tuple[np.ndarray, np.ndarray]:
     """Regresses simulated returns-to-go on text features, and predicts at the steps of `data`.
 
     The episodes were played by the policy itself, so their returns-to-go are draws of its Q under the model: one
@@ -29,6 +29,9 @@ def values_from_simulation(
         data: the logged episodes to predict at, S steps.
         actions: what the policy would do at those steps.
         settings: dimensions of the text vectors, trees, fewest steps in a leaf.
+
+    Returns:
+        (S,) Q of the logged actions, (S,) mean of Q over the policy's actions.
     """
     joined = replace(
         data, loggers=(*data.loggers, *{t.logger for t in simulated}), trajectories=(*simulated, *data.trajectories)
@@ -40,7 +43,4 @@ def values_from_simulation(
     leaf = mean @ returns_to_go(joined)[:first]
     q = (averager.logged() @ leaf)[first:]
     candidates = texts.candidates(actions.step + first, actions.actions)
-    v = actions.mixture @ (averager.query(candidates) @ leaf)
-    following = np.append(v[1:], 0.0)
-    following[data.columns.offsets[1:] - 1] = 0.0
-    return QValues(q, v, data.columns.rewards + data.gamma * following)
+    return q, actions.mixture @ (averager.query(candidates) @ leaf)

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from bench.data import LoggedDataset, Trajectory
 from estimators._world.bank import as_generator
+from estimators._world.diffusion_world import DiffusionWorld
 from estimators._world.fits import FitConfig
 from estimators._world.heads import generated
-from estimators._world.latent_world import LatentWorld
 from estimators._world.rollout import Simulation
 from estimators._world.training import Fit, Lesson
 
@@ -111,13 +111,14 @@ def paid_once(episodes: Sequence[Trajectory]) -> np.ndarray:
 
 @torch.no_grad()
 def correction(
-    world: LatentWorld, fit: Fit, of: FitConfig, data: LoggedDataset, rng: np.random.Generator
+    world: DiffusionWorld, fit: Fit, of: FitConfig, data: LoggedDataset, rng: np.random.Generator
 ) -> NewActions:
     """Fits the factor: mean size of the rewards that actions taken once were paid, over the mean size that the heads
     foretell for held-out new ones after the text that the model retrieves.
 
     Args:
-        world: of the fit, on the log without its held-out episodes: it must not retrieve the answers themselves.
+        world: of the fit, on the log without its held-out episodes: it must not retrieve the answers themselves. Its
+            sampler is used, its guidance is not.
         fit: of the configuration `of` to `data`.
     """
     learned, held_out = of.split(len(fit.material))
@@ -137,9 +138,9 @@ def correction(
         flat, _ = lesson.frozen(model, batch)
         said = torch.zeros(len(steps))
         for _ in range(DRAWS):
-            _, drawn = generated(model, batch, flat, generator)
+            _, drawn = generated(model, batch, flat, generator, world.sampler)
             texts = world.bank.nearest(drawn, instances, actions)
-            after = world.observations([(t.goal, text) for (t, _), text in zip(steps, texts, strict=True)])
+            after = world.reader.observations([(t.goal, text) for (t, _), text in zip(steps, texts, strict=True)])
             logits, _ = model.events(flat.z, flat.action, after, flat.past, flat.done)
             said += logits.softmax(dim=-1) @ model.rewards.abs() / DRAWS
         foretold.append(said[new])

@@ -37,6 +37,10 @@ class ArcSampler:
         """steps + 1 falling angles, from that of the largest noise level to 0 (clean)."""
         return [math.atan(self.largest) * (1 - i / self.steps) ** self.power for i in range(self.steps + 1)]
 
+    def levels(self) -> list[float]:
+        """Falling noise levels above 0 at which the denoiser is asked."""
+        return [math.tan(angle) for angle in self.angles()[:-1]]
+
     def progress(self, sigma: float) -> float:
         """How far along the arc a noise level lies: 0 at pure noise, 1 at none."""
         return 1 - math.atan(sigma) / (math.pi / 2)
@@ -46,15 +50,11 @@ class ArcSampler:
         angles = self.angles()
         # pure noise lacks the little that is known there of the clean value: its mean, which the denoiser tells
         z = math.sin(angles[0]) * noise + math.cos(angles[0]) * denoise(noise * self.largest, self.largest)
-        for now, after in zip(angles[:-1], angles[1:], strict=True):
+        for now, after in zip(angles[:-2], angles[1:-1], strict=True):
             slope = _velocity(denoise, z, now)
             ahead = z + (after - now) * slope
-            if after > 0:
-                ahead = z + (after - now) * (slope + _velocity(denoise, ahead, after)) / 2
-            else:  # the last step is the denoiser's own answer
-                ahead = denoise(z / math.cos(now), math.tan(now))
-            z = ahead
-        return z
+            z = z + (after - now) * (slope + _velocity(denoise, ahead, after)) / 2
+        return denoise(z / math.cos(angles[-2]), math.tan(angles[-2]))  # the last step is the denoiser's own answer
 
 
 def _velocity(denoise: Denoise, z: Tensor, angle: float) -> Tensor:

@@ -20,7 +20,8 @@ from bench.data import LoggedDataset
 from estimators._world.devices import moved, seeded, training_device
 from estimators._world.flat import Flat, flatten
 from estimators._world.material import Batch, Material
-from estimators._world.model import ENCODER, SIZES, Latents, WorldModel, event_loss, gaussian_loss, reward_support
+from estimators._world.model import ENCODER, SIZES, Latents, WorldModel, event_loss, gaussian_loss
+from estimators._world.rewards import reward_support
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from bench.data import LoggedDataset
 from bench.errors import BenchError
 from bench.policy import Observation, PolicySession
 
-LONGEST = 256
+LONGEST = 255
 """Steps that the history of a latent world model can hold."""
 
 
