@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -101,6 +102,23 @@ def list_estimators() -> str:
         lines.append(f"    on the leaderboard: {', '.join(variants(name))}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks) or "no estimator in estimators/"
+
+
+_REFERENCE = re.compile(
+    r"(?P<who>[A-Z]{4,}|[A-Z][\w-]+(?:(?:, [A-Z][\w-]+)*,? & [A-Z][\w-]+| et al\.)? \(?(?:19|20)\d\d)"
+    r"(?:,? \(?arXiv (?P<arxiv>\d{4}\.\d{4,5}))?"
+)
+
+
+def sources(estimator: str) -> list[str]:
+    """The papers that the docstring of an estimator's class names, as markdown, each once."""
+    text = " ".join((ast.get_docstring(_lineage(estimator)[-1]) or "").split())
+    found: dict[str, str | None] = {}
+    for match in _REFERENCE.finditer(text):
+        who, arxiv = match["who"].replace("(", ""), match["arxiv"]
+        if arxiv or who[-1].isdigit():
+            found[who] = found.get(who) or arxiv
+    return [f"[{who}](https://arxiv.org/abs/{arxiv})" if arxiv else who for who, arxiv in found.items()]
 
 
 def list_tasks() -> str:

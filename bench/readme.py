@@ -1,9 +1,9 @@
 """Keeps the numbers of a README current: text between markers is replaced by tables and figure links.
 
 Markers are comments, invisible on the page: what stands between `<!-- generated:NAME -->` and `<!-- end:NAME -->`
-belongs to the generator. Names: `leaderboard` (averages over tasks and logs), `matrix` (every estimator on every task
-and log), `tasks` (a table per task and log), `figures`, `task:<name>` (tables and figures of one task), `figure:<name>`
-(one figure), `facts` (what the cells are).
+belongs to the generator. Names: `leaderboard` (averages over tasks and logs), `matrix` (per log, every estimator on
+every task), `tasks` (a table per task and log), `figures`, `task:<name>` (tables and figures of one task),
+`figure:<name>` (one figure), `facts` (what the cells are), `estimators` (what there is to choose from).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from bench import registry
+from bench.catalog import sources
 from bench.errors import BenchError, UnknownNameError
 from bench.leaderboard import without_sweep
 from bench.overall import ALL, overall, ranked_boards
@@ -19,6 +21,7 @@ from bench.report import FOLDER, LEGEND, board_facts, boards_named, left_out
 from bench.scoring import Scores, Standing, score
 from bench.tables import (
     DASH,
+    MATRIX_LEGEND,
     cells,
     matrix_table,
     named,
@@ -95,7 +98,7 @@ def _sections(scores: Scores, figures: Mapping[str, str]) -> dict[str, str]:
     found |= {f"figure:{name}": f"![{name.replace('_', ' ')}]({address})" for name, address in figures.items()}
     shown = ["overview", *(f"error_{task}" for task in scores.tasks), *(f"ranking_{task}" for task in scores.tasks)]
     found["figures"] = "\n\n".join(found[f"figure:{name}"] for name in shown if name in figures)
-    found["matrix"] = f"MAE / range of true values (Spearman).\n\n{matrix_table(scores.main)}"
+    found |= {"matrix": _matrices(scores), "estimators": _estimators()}
     boards = {task: [s for s in scores.main if s.board.task == task] for task in scores.tasks}
     found["tasks"] = "\n\n".join(part for task in scores.tasks for s in boards[task] for part in _board(s, "### "))
     for task in scores.tasks:
@@ -105,12 +108,41 @@ def _sections(scores: Scores, figures: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def _matrices(scores: Scores) -> str:
+    """One matrix per log: what is good on one is rarely good on another."""
+    logs = list(dict.fromkeys(s.board.log for s in scores.main))
+    parts = [
+        part
+        for log in logs
+        for part in (f"**Log `{log}`**", matrix_table([s for s in scores.main if s.board.log == log]))
+    ]
+    return "\n\n".join([*parts, MATRIX_LEGEND, *_notes(scores)])
+
+
+def _notes(scores: Scores) -> list[str]:
+    return ["\n".join(f"- {note}" for note in scores.notes)] if scores.notes else []
+
+
+def _estimators() -> str:
+    """Every estimator in a line: its family, what it does, and the papers behind it."""
+    rows = [
+        [
+            f"`{name}`",
+            registry.estimator_class(name).family,
+            registry.summary("estimators", name),
+            "; ".join(sources(name)) or DASH,
+        ]
+        for name in registry.estimator_names()
+    ]
+    return table(["estimator", "family", "what it is", "sources"], sorted(rows, key=lambda row: (row[1], row[0])))
+
+
 def _leaderboard(scores: Scores) -> str:
     averages = [row for row in overall(scores) if row.log == ALL]
     if not averages:
         return "No task has targets of different value: there is nothing to average."
     head = f"Averages over {boards_named(ranked_boards(scores))}; tasks weigh the same. {left_out(scores)}".strip()
-    return f"{head}\n\n{overall_table(averages)}\n\n{LEGEND}"
+    return "\n\n".join([head, overall_table(averages), LEGEND, *_notes(scores)])
 
 
 def _board(standing: Standing, heading: str) -> Iterator[str]:

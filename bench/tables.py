@@ -214,11 +214,17 @@ def _average(row: Overall, name: str, interval: bool = True) -> str:
     return text + (f" ({average.undefined} {CONSTANT})" if average.undefined else "")
 
 
+MATRIX_LEGEND = (
+    "MAE / range of true values (Spearman), sorted by the means. **Bold**: the least error of a column among entries "
+    f"that miss no cell. {PARTIAL} cells are missing or declined. {DASH} not run on all policies; in parentheses: all "
+    "estimates are equal, without an order."
+)
+
+
 def matrix_table(standings: Sequence[Standing]) -> str:
-    """Every estimator against every board: error over range, and rank correlation. First the means over the boards of
-    one log, for estimators that have been asked about every policy on all of them; boards with exact values, which test
-    estimators, do not enter these. Rows are sorted by them; the least error of each column is bold, among estimators
-    that miss no cell there."""
+    """Every estimator against every board: error over range, and rank correlation (`MATRIX_LEGEND`). First the
+    means over the boards of one log, for estimators that have been asked about every policy on all of them; boards with
+    exact values, which test estimators, do not enter these."""
     errors = {spec: [_relative_error(s, spec) for s in standings] for s in standings for spec in s.table}
     logs = sorted({s.board.log for s in standings}, key=lambda log: [s.board.log for s in standings].index(log))
     groups = {log: [k for k, s in enumerate(standings) if s.board.log == log and not s.board.exact] for log in logs}

@@ -32,10 +32,11 @@ class CalibratedWorldModel(LearnedWorldEstimator):
 
     Ours, beyond the adwm paper, against the largest error of its kernel on these logs: actions that it was not trained
     on in an instance are foretold what the loggers' own actions led to. Where the log says that this is too much,
-    expected rewards of such actions are drawn to 0: towards what those paid that a single episode took in its instance,
-    over what the model foretells for new ones in the tenth of the log that it was not trained on, the nearer to it the
-    more rewards tell so (`estimators._world.novelty`). Everything else is `adwm[omega=1,eta=0,reads=text]`, trained
-    once for both; `new_action_change` among the diagnostics is what the correction did to the value.
+    expected rewards of such actions are drawn to 0: towards what those paid that a single episode took in its instance
+    (after Turing, see Good 1953, Biometrika 40, 237-264), over what the model foretells for new ones in the tenth of
+    the log that it was not trained on, the nearer to it the more rewards tell so (`estimators._world.novelty`).
+    Everything else is `adwm[omega=1,eta=0,reads=text]`, trained once for both; `new_action_change` among the
+    diagnostics is what the correction did to the value.
     """
 
     sampler_steps: int = 8

@@ -160,7 +160,8 @@ def _board_parts(answer: Mapping[str, Any]) -> Iterator[str]:
     tried = [row for row in rows if row["status"]]
     yield table([*header, "fit s", "prepare s", "estimate s", "cells"], map(_table_row, tried))
     if len(tried) < len(rows):
-        yield f"Not run on this log: {', '.join(row['variant'] for row in rows if not row['status'])}."
+        absent = ", ".join(row["variant"] for row in rows if not row["status"])
+        yield f"Without cells of the training that this table is about (the leaderboard may have others): {absent}."
     yield _verdict(answer)
     reasons = {(r["variant"], x["status"], x["reason"], x["cells"]) for r in rows for x in r["reasons"]}
     if reasons:

@@ -46,6 +46,8 @@ THRESHOLDS = (1.0, 0.9, 0.8, 0.7)
 POOLS = ("sweep", "all", "without_sweep")
 GOOD = 0.9
 """A correlation as good as the best that were published."""
+SUBJECT = "adwm"
+"""The row that the summary of the boards shows."""
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,11 @@ def markdown(content: Mapping[str, Any]) -> str:
         _published_table(content["published"]),
         f"A random order of five policies reaches a correlation of {chances} of cases.",
     ]
+    parts += [
+        "**Ours** (Spearman, mean over seeds): how many of the estimators that have all cells and rank the sweep at "
+        f"all reach {GOOD:g} on the sweep, over all targets, and without the sweep; and what `{SUBJECT}` reaches.",
+        _in_short(content["boards"]),
+    ]
     for board in content["boards"]:
         parts += _board_parts(board)
     parts.append(
@@ -205,10 +212,7 @@ def _published_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def _board_parts(board: Mapping[str, Any]) -> list[str]:
     count, truths = board["policies"], board["truths"]
     curve = ", ".join(f"{number(truths[name])} at {epsilon:g}" for name, epsilon in board["epsilons"].items())
-    head = [
-        f"**{board['task']}, {board['log']} log, n = {board['n']:,}** (Spearman, mean over seeds). True values by "
-        f"epsilon: {curve}. {_how_many(board)}"
-    ]
+    head = [f"**{board['task']}, {board['log']} log, n = {board['n']:,}**. True values by epsilon: {curve}."]
     rows = [_board_row(row) for row in board["rows"]]
     rows.append(["*epsilon alone*", number(board["epsilon_alone"]), "", "", DASH, DASH, ""])
     perfect = board["perfect"]
@@ -230,14 +234,17 @@ def _board_parts(board: Mapping[str, Any]) -> list[str]:
     return [*head, table(header, rows), *tail]
 
 
-def _how_many(board: Mapping[str, Any]) -> str:
+def _in_short(boards: Sequence[Mapping[str, Any]]) -> str:
     """How many estimators with all their cells the sweep alone finds good, and how many the other pools do."""
-    ranked = [r for r in board["rows"] if _complete(r) and r["sweep"]["value"] is not None]
-    good = [sum((r[pool]["value"] or 0.0) >= GOOD for r in ranked) for pool in POOLS]
-    return (
-        f"Of {len(ranked)} estimators that have all cells and rank the sweep at all, {good[0]} reach {GOOD:g} on it, "
-        f"{good[1]} over all targets, {good[2]} without the sweep."
-    )
+    rows = []
+    for board in boards:
+        ranked = [r for r in board["rows"] if _complete(r) and r["sweep"]["value"] is not None]
+        good = [str(sum((r[pool]["value"] or 0.0) >= GOOD for r in ranked)) for pool in POOLS]
+        subject = next((r for r in board["rows"] if r["estimator"] == SUBJECT and r["cells"]), None)
+        own = [number(subject[pool]["value"]) if subject else DASH for pool in POOLS]
+        rows.append([f"{board['task']}, {board['log']}", str(len(ranked)), *good, *own])
+    header = ["board", "estimators", "sweep", "all", "without sweep"]
+    return table([*header, *(f"`{SUBJECT}`, {name}" for name in header[2:])], rows)
 
 
 def _board_row(row: Mapping[str, Any]) -> list[str]:

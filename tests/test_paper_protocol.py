@@ -84,7 +84,13 @@ def test_constant_partial_and_missing_estimators_are_named(content):
     assert "| `adwm_dr` †" in text and "8 of 16" in text
     whole = [row["cells"] == row["expected"] for row in board["rows"]]
     assert whole == sorted(whole, reverse=True) and not whole[-1]  # others rank fewer policies, and stand last
-    assert f"Of {sum(r['sweep']['value'] is not None for r in board['rows'][: sum(whole)])} estimators" in text
+    ranked = [r for r in board["rows"][: sum(whole)] if r["sweep"]["value"] is not None]
+    good = [sum(r[pool]["value"] >= 0.9 for r in ranked) for pool in ("sweep", "all", "without_sweep")]
+    adwm = next(r for r in board["rows"] if r["estimator"] == "adwm")
+    [line] = [x for x in text.splitlines() if x.startswith(f"| {board['task']}, {board['log']}")]
+    found = [x.strip() for x in line.split("|")[2:-1]]
+    assert found[:4] == [str(x) for x in (len(ranked), *good)]
+    assert float(found[5]) == pytest.approx(adwm["all"]["value"], abs=0.006)
     assert next(r for r in board["rows"] if r["estimator"] == "behavior_average")["sweep"]["chance"] is None
     assert content["tasks_without_cells"] == ["elsewhere"] and "No stored cells: elsewhere." in text
 
