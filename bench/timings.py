@@ -17,12 +17,13 @@ from bench.plan import Job
 @dataclass(frozen=True)
 class Timing:
     """What one estimator needed on one task with `n` episodes: medians of seconds, for the fit and for each policy,
-    largest memory in MB."""
+    largest memory in MB; and whether all that is known was trained on a GPU."""
 
     n: int
     fit_seconds: float
     policy_seconds: float
     peak_memory_mb: float
+    on_gpu: bool
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Cost:
     seconds: float
     peak_memory_mb: float
     basis: str
+    on_gpu: bool
 
 
 Timings = dict[tuple[str, str], list[Timing]]
@@ -39,7 +41,8 @@ Timings = dict[tuple[str, str], list[Timing]]
 
 
 def collect_timings(records: Iterable[Record]) -> Timings:
-    """Medians of what is stored; unsupported cells cost nothing, failed ones say nothing."""
+    """Medians of what is stored, without trainings on a GPU where there are others; unsupported cells cost nothing,
+    failed ones say nothing."""
     groups: dict[tuple[str, str, int], list[Record]] = defaultdict(list)
     for record in records:
         if record.status != "failed":
@@ -47,11 +50,13 @@ def collect_timings(records: Iterable[Record]) -> Timings:
     timings: Timings = defaultdict(list)
     for (task, spec, n), group in sorted(groups.items()):
         done = [record for record in group if record.status == "done"]
+        on_cpu = [record for record in done if not record.on_gpu]
+        on_gpu, done = bool(done) and not on_cpu, on_cpu or done
         fit = [seconds for record in done if (seconds := record.training_seconds) is not None]
         each = [r.estimate_seconds + (r.preparation_seconds or 0) for r in done if r.estimate_seconds is not None]
         memory = [record.peak_memory_mb for record in done if record.peak_memory_mb is not None]
         timings[task, spec].append(
-            Timing(n, median(fit) if fit else 0.0, median(each) if each else 0.0, max(memory, default=0.0))
+            Timing(n, median(fit) if fit else 0.0, median(each) if each else 0.0, max(memory, default=0.0), on_gpu)
         )
     return timings
 
@@ -65,7 +70,8 @@ def predict(job: Job, timings: Timings) -> Cost | None:
     scale = job.n / nearest.n
     seconds = scale * (nearest.fit_seconds + nearest.policy_seconds * len(job.cells))
     basis = "timed" if nearest.n == job.n else f"scaled from n={nearest.n}"
-    return Cost(seconds, nearest.peak_memory_mb, basis)
+    basis += ", trained on a GPU" if nearest.on_gpu else ""
+    return Cost(seconds, nearest.peak_memory_mb, basis, nearest.on_gpu)
 
 
 def forecast(jobs: Sequence[Job], records: Iterable[Record], workers: int) -> str:
@@ -105,6 +111,8 @@ def _total(jobs: Sequence[Job], known: Sequence[Cost], workers: int) -> str:
         memory = max(cost.peak_memory_mb for cost in known)
         text += f" Expect {duration(wall)} with {workers} worker(s) ({core / 3600:.3g} core hours) and up to "
         text += f"{memory:.0f} MB per worker."
+        if any(cost.on_gpu for cost in known):
+            text += " Trainings that are known from a GPU alone take several times as long on a CPU."
     return text
 
 

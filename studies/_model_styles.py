@@ -11,9 +11,9 @@ from bench.plots.style import label, text_width
 from bench.registry import parse_spec
 from studies._worlds import REDRAWN, STEPWISE
 
-# Okabe & Ito (2008), as everywhere; within one estimator, variants differ by line and by filling of the marker
+# Okabe & Ito (2008), as everywhere; within one estimator, variants differ by line, filling and, in turn, marker
 _LOOKS = {
-    "adwm": ("#D55E00", "X"),
+    "adwm": ("#D55E00", "XP*"),
     "autoregressive_wm": ("#009E73", "D"),
     "gaussian_wm": ("#0072B2", "o"),
     "joint_diffusion": ("#CC79A7", "p"),
@@ -56,8 +56,10 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
         spec = text.removesuffix(f", {STEPWISE}")
         name = parse_spec(spec)[0]
         k = seen[name] = seen.get(name, -1) + 1
-        color, marker = _LOOKS.get(name, ("#000000", "s"))
-        found[text] = Look(color, marker, _LINES[k % len(_LINES)], k == 0, text.replace(spec, label(spec, ": ")))
+        color, markers = _LOOKS.get(name, ("#000000", "s"))
+        found[text] = Look(
+            color, markers[k % len(markers)], _LINES[k % len(_LINES)], k == 0, text.replace(spec, label(spec, ": "))
+        )
     return found
 
 

@@ -9,7 +9,7 @@ lower case with hyphens:
 - `ablation/<task>/<variant>`, `ablation/<task>/<variant>/minus-kernel`, `ablation/<task>/<variant>/minus-whole`
 - `agreement/<estimator>/<log>/<task>`: how often agents that read soft tokens do what they do on text, mean over cells
 - `new/<log>/<task>/<kind>/<said>`: rewards foretold for `known` or `new` actions as a multiple of those paid, by the
-  `kernel` or `corrected`
+  `kernel` or `corrected`; with `/interval`, 95 % over episodes
 - `omega/<log>/<task>/<omega>/<loss>`: what held-out transitions lose by another omega than 1;
   `omega/<log>/<task>/<omega>/paid`: expected rewards as a share of those really paid
 """
@@ -156,6 +156,7 @@ def _new_actions(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             for said in ("kernel", "corrected"):
                 if ratio := one[f"{said}_over_real"]:
                     yield f"{name}/{kind}/{said}", f"{ratio['value']:.1f}"
+                    yield f"{name}/{kind}/{said}/interval", f"{ratio['low']:.1f} to {ratio['high']:.1f}"
 
 
 def _slug(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What does each part of adwm do? Its ablation and a grid over both scales of guidance, against the exact kernel.
+"""What does each part of adwm do? Its ablation and a grid over both scales of guidance, against the kernel.
 
     python -m studies.ablation run --task scienceworld      # resumable; hours, see --dry-run
     python -m studies.ablation table                        # tables, figures, tuned scales
@@ -91,9 +91,9 @@ LATE = Ablated(
         "early guidance": "adwm[guided_below=5]",
         "early guidance x 10": "adwm[eta=3,guided_below=5]",
         "logged heads": "adwm[heads=logged]",
-        "exact kernel": "adwm[omega=1,eta=0]",
-        "exact kernel, agent reads text": "adwm[omega=1,eta=0,reads=text]",
-        "kernel, text, new actions corrected": "calibrated_wm",
+        "kernel": "adwm[omega=1,eta=0]",
+        "kernel, agent reads text": "adwm[omega=1,eta=0,reads=text]",
+        "kernel, agent reads text, new actions corrected": "calibrated_wm",
         "Gaussian latent": "gaussian_wm",
     },
 )
@@ -108,7 +108,7 @@ EARLY = Ablated(
         "brief: no adapter training": "adwm[adapter=linear,heads=logged]",
         "brief: frozen encoder": f"adwm[{BRIEF},frozen_encoder=true]",
         "brief: no goal relation": f"adwm[{BRIEF},goal_relation=false]",
-        "brief: exact kernel": f"adwm[{BRIEF},omega=1,eta=0]",
+        "brief: kernel": f"adwm[{BRIEF},omega=1,eta=0]",
     },
 )
 """After the brief training: whoever ablates an encoder must train every agent's adapter anew."""

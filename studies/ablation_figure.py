@@ -1,4 +1,4 @@
-"""Bars of the ablation: the error of every variant, and a line where the exact kernel stands."""
+"""Bars of the ablation: the error of every variant, and a line where the kernel stands."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from bench.plots.style import (
 )
 from studies.ablation_table import why_empty
 
-KERNEL = "exact kernel of the same training"
+KERNEL = "kernel of the same training"
 FAINT = 0.4
 """Opacity of bars over fewer cells than the board has."""
 

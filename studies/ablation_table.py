@@ -1,4 +1,4 @@
-"""The ablation as numbers and as markdown: every variant on one board, and its difference to the exact kernel."""
+"""The ablation as numbers and as markdown: every variant on one board, and its difference to the kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from studies.answers import known
 from studies.tuned_scales import on_whole_blocks
 
 METRICS = ("mae", "bias", "spearman")
-REFERENCES = {"minus_kernel": "exact kernel", "minus_whole": "whole"}
+REFERENCES = {"minus_kernel": "kernel", "minus_whole": "whole"}
 """What every row is compared with, by the key of the difference, and what tables call it."""
 
 
@@ -152,7 +152,7 @@ def _board_parts(answer: Mapping[str, Any]) -> Iterator[str]:
         f"**{answer['task']}, {answer['log']} log, n = {answer['n']:,}, "
         f"seeds {', '.join(map(str, answer['seeds']))}.** "
         "Intervals are 95 % bootstrap intervals over policies, seeds and true values jointly. "
-        f"*brief*: the training before version 6; *whole* and *exact kernel* are those of the training of the row. "
+        f"*brief*: the training before version 6; *whole* and *kernel* are those of the training of the row. "
         f"{PARTIAL}: over fewer cells than the board has."
     )
     header = ["variant", "MAE [95 %]", "MAE / range", "bias [95 %]", "Spearman [95 %]"]
@@ -212,7 +212,7 @@ def _bias(row: Mapping[str, Any], policy: str) -> str:
 
 
 def _verdict(answer: Mapping[str, Any]) -> str:
-    """Who differs from the exact kernel of its training once the number of comparisons is allowed for."""
+    """Who differs from the kernel of its training once the number of comparisons is allowed for."""
     verdicts = [_verdict_on(answer["variants"], "Variants")]
     of_grids = (_verdict_on(grid["pairs"], f"Pairs of the grid{_training(grid)}") for grid in tried_grids(answer))
     return " ".join([*verdicts, *of_grids])
@@ -232,12 +232,12 @@ def _training(grid: Mapping[str, Any]) -> str:
 def _verdict_on(rows: Sequence[Mapping[str, Any]], what: str) -> str:
     found = {row["estimator"]: row["minus_kernel"] for row in rows if "minus_kernel" in row}
     if not found:
-        return f"{what}: nothing to compare, no exact kernel has cells in common with other rows."
+        return f"{what}: nothing to compare, no kernel has cells in common with other rows."
     sure = {spec: c["difference"] for spec, c in found.items() if c["p_holm"] < 0.05}
     better = [f"`{spec}` ({number(d, sign=True)})" for spec, d in sorted(sure.items()) if d < 0]
     worse = [f"`{spec}` ({number(d, sign=True)})" for spec, d in sorted(sure.items()) if d > 0]
     return (
-        f"{what} against the exact kernel of their training (Holm-adjusted, 5 %): "
+        f"{what} against the kernel of their training (Holm-adjusted, 5 %): "
         f"better: {', '.join(better) or 'none'}; worse: {', '.join(worse) or 'none'}; "
         f"not told apart: {len(found) - len(sure)} of {len(found)}."
     )

@@ -88,7 +88,7 @@ STEPS = (
 
 
 RIVALS = {
-    "kernel alone": KERNEL,
+    "kernel, text": KERNEL,
     "adwm": "adwm",
     "adwm, brief": BRIEF,
     "gaussian_wm": "gaussian_wm",
@@ -200,7 +200,7 @@ def summary_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
 
 def as_markdown(answers: Sequence[Mapping[str, Any]]) -> str:
     """Board by board what the steps come to; then the best classical estimators."""
-    header = ["board", "kernel alone", *(s.name for s in STEPS)]
+    header = ["board", "kernel, text", *(s.name for s in STEPS)]
     rows = [[_board(a), _kernel(a), *map(_cell(a), a["steps"])] for a in answers]
     rivals = [a for a in answers if a["rivals"]["best"]]
     others = [

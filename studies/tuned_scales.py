@@ -113,7 +113,7 @@ def _choices(others: Sequence[str], errors: Mapping[str, Mapping[Pair, float | N
 
 
 def _best(means: Mapping[Pair, float]) -> dict[str, float] | None:
-    """The pair with the least mean, of equals the one nearest to the exact kernel (1, 0); None without any."""
+    """The pair with the least mean, of equals the one nearest to the kernel (1, 0); None without any."""
     if not means:
         return None
     omega, eta = min(means, key=lambda pair: (means[pair], abs(pair[0] - 1) + abs(pair[1]), pair))

@@ -9,14 +9,16 @@ import resource
 import subprocess
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench import catalog, registry
 from bench.errors import DataError
+from bench.plan import Selection, plan
 from bench.store import Store
-from bench.timings import duration
+from bench.timings import collect_timings, duration, predict
 from tests.house import ROOT, WEIGHTED, constant
 
 SMALL = ("--n", "30", "--log", "pooled", "--backend", "serial")
@@ -234,6 +236,18 @@ def test_dry_run_predicts_from_timings_and_touches_nothing(move_in, bench):
     assert contents(house.results) == before and not Path("new").exists()
     bench("run", *SMALL)
     assert "Nothing to do" in bench("run", *SMALL, "--dry-run")[1]
+
+
+def test_seconds_of_a_gpu_predict_only_where_there_are_no_others(move_in, bench):
+    house = move_in({"flat": constant()})
+    bench("run", *SMALL, "--policy", "bold")
+    [timed] = Store(house.results).records()
+    job = replace(plan(Selection(tasks=(timed.cell.task,), estimators=("flat",)))[0], n=timed.cell.n_trajectories)
+    fast = replace(timed, fit_seconds=1000.0, diagnostics={"fit_on_gpu": 1.0})
+    slow = replace(timed, fit_seconds=5000.0)
+    both, alone = (predict(job, collect_timings(records)) for records in ([fast, slow], [fast]))
+    assert both.seconds >= 5000 and not both.on_gpu and both.basis == "timed"
+    assert 1000 <= alone.seconds < 5000 and alone.on_gpu and alone.basis == "timed, trained on a GPU"
 
 
 def test_status_tells_stale_and_superseded_cells_apart_and_writes_nothing(move_in, bench):

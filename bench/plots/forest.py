@@ -145,10 +145,10 @@ def _real_episodes(axes: Axes, standing: Standing) -> None:
         if m > len(errors):
             continue
         x = float(errors[m - 1]) / (standing.board.span or 1.0)
-        axes.axvline(x, color=INK, lw=0.9, linestyle=(0, (2, 2)), zorder=1)
         place = axes.transAxes.inverted().transform(axes.transData.transform((x, 0)))[0]
-        if 0 < place < 1 and all(abs(place - other) > 0.05 for other in labeled):  # closer ones would overlap
+        if 0 < place < 1 and all(abs(place - other) > 0.04 for other in labeled):  # labels of closer ones would overlap
             labeled.append(place)
+            axes.axvline(x, color=INK, lw=0.9, linestyle=(0, (2, 2)), zorder=1)
             axes.annotate(
                 str(m),
                 (x, 1),
