@@ -57,9 +57,8 @@ def looks(labels: Sequence[str]) -> dict[str, Look]:
         name = parse_spec(spec)[0]
         k = seen[name] = seen.get(name, -1) + 1
         color, markers = _LOOKS.get(name, ("#000000", "s"))
-        found[text] = Look(
-            color, markers[k % len(markers)], _LINES[k % len(_LINES)], k == 0, text.replace(spec, label(spec, ": "))
-        )
+        marker, line = markers[k % len(markers)], _LINES[k % len(_LINES)]
+        found[text] = Look(color, marker, line, k == 0, text.replace(spec, label(spec, ": ")))
     return found
 
 

@@ -243,8 +243,8 @@ def test_seconds_of_a_gpu_predict_only_where_there_are_no_others(move_in, bench)
     bench("run", *SMALL, "--policy", "bold")
     [timed] = Store(house.results).records()
     job = replace(plan(Selection(tasks=(timed.cell.task,), estimators=("flat",)))[0], n=timed.cell.n_trajectories)
-    fast = replace(timed, fit_seconds=1000.0, diagnostics={"fit_on_gpu": 1.0})
-    slow = replace(timed, fit_seconds=5000.0)
+    fast = timed.model_copy(update={"fit_seconds": 1000.0, "diagnostics": {"fit_on_gpu": 1.0}})
+    slow = timed.model_copy(update={"fit_seconds": 5000.0})
     both, alone = (predict(job, collect_timings(records)) for records in ([fast, slow], [fast]))
     assert both.seconds >= 5000 and not both.on_gpu and both.basis == "timed"
     assert 1000 <= alone.seconds < 5000 and alone.on_gpu and alone.basis == "timed, trained on a GPU"
