@@ -239,6 +239,8 @@ class Table:
         chosen = tuned_scales.choose_all(found, LATE.grid(), LATE.whole)
         scales = keep_answer(self.results, tuned_scales.NAME, chosen, tuned_scales.as_markdown(chosen))
         print(f"{text}\n\n{cells}\n\n{tuned_scales.as_markdown(chosen)}\n\n{path}\n{scales}")
+        for line in tuned_scales.outdated(Store(self.results).records(), chosen):
+            print(line, file=sys.stderr)
         return 0
 
 

@@ -10,12 +10,14 @@ where one lacks some, it is left out and said to be.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bench.board import Board, Row
+from bench.cells import Record
 from bench.inference import measure
 from bench.tables import DASH, number, table
 
@@ -118,6 +120,22 @@ def _best(means: Mapping[Pair, float]) -> dict[str, float] | None:
         return None
     omega, eta = min(means, key=lambda pair: (means[pair], abs(pair[0] - 1) + abs(pair[1]), pair))
     return {"omega": omega, "eta": eta, "mean_mae_over_range": means[omega, eta]}
+
+
+def outdated(records: Iterable[Record], content: Mapping[str, Any]) -> list[str]:
+    """Stored cells of `tuned=true` that were made with scales other than those chosen now: their specs do not tell."""
+    found: Counter[tuple[str, str, float, float]] = Counter()
+    for record in records:
+        pair = tuple(record.diagnostics.get(f"tuned_{name}") for name in ("omega", "eta"))
+        chosen = content["tasks"].get(record.cell.task, content["elsewhere"])
+        now = [chosen[key] for key in ("chosen", "chosen_without_gradient") if chosen[key]]
+        if None not in pair and pair not in [(x["omega"], x["eta"]) for x in now]:
+            found[record.cell.task, record.spec, *pair] += 1
+    return [
+        f"{task}: {count} cells of {spec} were made with omega {omega:g} and eta {eta:g}, which is not chosen any more; "
+        f"compute them anew with `run_bench.py run --task {task} --redo '{spec}'`"
+        for (task, spec, omega, eta), count in sorted(found.items())
+    ]
 
 
 def as_markdown(content: Mapping[str, Any]) -> str:

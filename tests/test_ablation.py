@@ -195,6 +195,19 @@ def test_the_true_values_of_a_task_have_no_part_in_its_scales(results):
     assert before["beta_web"]["chosen"] != after["beta_web"]["chosen"]
 
 
+def test_cells_that_were_made_with_an_earlier_choice_are_named(made):
+    def tuned(task, omega, eta):
+        cell = Cell(
+            task=task, log="pooled", data="d", policy="p", estimator="adwm", version=1, params={}, n_trajectories=9, seed=0
+        )  # fmt: skip
+        told = {"tuned_omega": omega, "tuned_eta": eta}
+        return Record(cell=cell, spec="adwm[tuned=true]", status="done", diagnostics=told)
+
+    records = [tuned("beta_web", 1.0, 0.0), tuned("beta_web", 2.0, 0.0), tuned("beta_web", 2.0, 0.0)]
+    [line] = tuned_scales.outdated(records, made["tuned_scales"])
+    assert "beta_web: 2 cells" in line and "omega 2 and eta 0" in line
+
+
 def test_instruments_and_partial_rows_do_not_choose(results):
     assert others_of("a", ["a", "b", "c"], exact={"c"}) == ["b"]
     assert others_of("a", ["a", "c"], exact={"c"}) == ["c"]

@@ -152,6 +152,26 @@ def test_world_models_stand_beside_the_best_classical_estimator_and_the_baseline
     assert "`adwm`" in text and "`adwm_dr` †" in text and "prefix_tree" not in text
 
 
+def trained(name, seed, facts):
+    cell = Cell(
+        task="t", log="far", data="d", policy="p", estimator=name, version=1, params={}, n_trajectories=100, seed=seed
+    )  # fmt: skip
+    return Record(cell=cell, spec=name, status="done", diagnostics=facts)
+
+
+def test_rows_on_one_training_have_one_letter_and_blocks_alike_one_line():
+    one, other = {"fit_gain": 0.5}, {"fit_gain": 0.4, "fit_on_gpu": 1.0}
+    whole = {"fit_seconds": 1.0, "fit_parameters": 1e6, "fit_updates": 5.0}
+    cells = [trained("gaussian_wm", seed, one | whole) for seed in (0, 1, 2)]
+    cells += [trained("adwm", 0, one), trained("adwm", 1, one), trained("adwm", 2, other)]
+    lines = [" ".join(line.split()) for line in trainings_text(cells).splitlines() if line.startswith("| t, far")]
+    assert [line.split("|")[3:7] for line in lines[1:]] == [
+        [" 0, 1 ", " A ", " – ", " – "],
+        [" 2 ", " A (GPU) ", " – ", " – "],
+    ]
+    assert lines[1].split("|")[7] == " A " and lines[2].split("|")[7] == " B "
+
+
 def test_trainings_show_their_range_over_blocks_and_what_was_kept(tmp_path):
     facts = {
         "fit_gain": 0.8,
@@ -161,14 +181,8 @@ def test_trainings_show_their_range_over_blocks_and_what_was_kept(tmp_path):
         "fit_parameters": 6e5,
     }
 
-    def record(seed, **changed):
-        cell = Cell(
-            task="t", log="far", data="d", policy="p", estimator="autoregressive_wm", version=1, params={},
-            n_trajectories=100, seed=seed,
-        )  # fmt: skip
-        return Record(cell=cell, spec="autoregressive_wm", status="done", diagnostics={**facts, **changed})
-
-    text = trainings_text([record(0), record(1, fit_gain=0.6, fit_seconds=9.0, fit_on_gpu=1.0)])
+    other = {"fit_gain": 0.6, "fit_seconds": 9.0, "fit_on_gpu": 1.0}
+    text = trainings_text([trained("autoregressive_wm", 0, facts), trained("autoregressive_wm", 1, facts | other)])
     assert "| t, far | 100 |" in " ".join(text.split())
     assert "60 to 80 %; 700 of 900 updates; 9 to 10 s (GPU); 0.6 M" in text
 
