@@ -132,8 +132,8 @@ def outdated(records: Iterable[Record], content: Mapping[str, Any]) -> list[str]
         if None not in pair and pair not in [(x["omega"], x["eta"]) for x in now]:
             found[record.cell.task, record.spec, *pair] += 1
     return [
-        f"{task}: {count} cells of {spec} were made with omega {omega:g} and eta {eta:g}, which is not chosen any more; "
-        f"compute them anew with `run_bench.py run --task {task} --redo '{spec}'`"
+        f"{task}: {count} cells of {spec} were made with omega {omega:g} and eta {eta:g}, which is not chosen any "
+        f"more; compute them anew with `run_bench.py run --task {task} --redo '{spec}'`"
         for (task, spec, omega, eta), count in sorted(found.items())
     ]
 

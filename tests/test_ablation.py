@@ -11,6 +11,7 @@ import pytest
 
 from bench import registry
 from bench.board import boards
+from bench.cells import Cell, Record
 from bench.errors import BenchError
 from bench.plan import Selection, plan
 from bench.runner import run as compute
@@ -198,7 +199,7 @@ def test_the_true_values_of_a_task_have_no_part_in_its_scales(results):
 def test_cells_that_were_made_with_an_earlier_choice_are_named(made):
     def tuned(task, omega, eta):
         cell = Cell(
-            task=task, log="pooled", data="d", policy="p", estimator="adwm", version=1, params={}, n_trajectories=9, seed=0
+            task=task, log="far", data="d", policy="p", estimator="adwm", version=1, params={}, n_trajectories=9, seed=0
         )  # fmt: skip
         told = {"tuned_omega": omega, "tuned_eta": eta}
         return Record(cell=cell, spec="adwm[tuned=true]", status="done", diagnostics=told)
