@@ -5,7 +5,9 @@ lower case with hyphens:
 
 - `error/<estimator>/<log>` (mean over recorded tasks), `error/<estimator>/<log>/<task>`
 - `step/<step>` (mean over recorded boards), `step/<step>/lower` (on how many of them it lowers the error),
-  `step/<step>/<log>/<task>`: a step of the decomposition
+  `step/<step>/<log>/<task>`: a step of the decomposition; `step/<step>/blocks`: how many blocks of recorded logs it was
+  measured on, of them `/blocks/better` and `/blocks/worse` by at least .0005, the others `/blocks/alike`, and the largest
+  difference, `/blocks/worst`
 - `ablation/<task>/<variant>`, `ablation/<task>/<variant>/minus-kernel`, `ablation/<task>/<variant>/minus-whole`
 - `agreement/<estimator>/<log>/<task>`: how often agents that read soft tokens do what they do on text, mean over cells
 - `new/<log>/<task>/<kind>/<said>`: rewards foretold for `known` or `new` actions as a multiple of those paid, by the
@@ -125,6 +127,14 @@ def _steps(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if recorded:
             yield name, _difference(float(np.mean(recorded)))
             yield f"{name}/lower", f"{sum(x < 0 for x in recorded)} of {len(recorded)}"
+        blocks = [x for board, found in known if not board["exact"] for x in found.get("blocks", {}).values()]
+        if blocks:
+            better, worse = (sum(sign * x >= 0.0005 for x in blocks) for sign in (-1, 1))
+            yield f"{name}/blocks", str(len(blocks))
+            yield f"{name}/blocks/better", str(better)
+            yield f"{name}/blocks/alike", str(len(blocks) - better - worse)
+            yield f"{name}/blocks/worse", str(worse)
+            yield f"{name}/blocks/worst", number(max(blocks), sign=True)
 
 
 def _ablation(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

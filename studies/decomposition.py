@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.board import Board, Replicates, boards
+from bench.board import Board, Replicates, Row, boards
 from bench.cells import Cell, Record
 from bench.comparisons import CLASSICAL, best_classical, compare_pair, holm
 from bench.errors import BenchError
@@ -167,7 +167,21 @@ def _step_answer(board: Board, step: Step, draws: Draws) -> dict[str, Any]:
         return {"step": step.name, "cells": 0}
     one = found["mae"]
     values = {name: getattr(one, name) / board.span for name in ("difference", "low", "high")}
-    return {"step": step.name, "cells": one.n_cells, "p": one.p_value, **values}
+    return {
+        "step": step.name,
+        "cells": one.n_cells,
+        "p": one.p_value,
+        **values,
+        "blocks": _blocks(board, before, after),
+    }
+
+
+def _blocks(board: Board, before: Row, after: Row) -> dict[str, float]:
+    """The same difference block by block, by seed, on the cells that both have there."""
+    more = np.abs(after.value - board.truth) - np.abs(before.value - board.truth)
+    both = before.done & after.done
+    found = zip(board.seeds, more, both, strict=True)
+    return {str(seed): float(row[there].mean()) / board.span for seed, row, there in found if there.any()}
 
 
 def with_adjusted(answers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

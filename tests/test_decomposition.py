@@ -55,6 +55,8 @@ def test_steps_are_the_differences_that_were_put_in(results, capsys):
     assert found["soft tokens"]["difference"] == pytest.approx(0.2, rel=0.02) and found["soft tokens"]["low"] > 0
     assert found["guidance"]["difference"] == pytest.approx(-0.05, rel=0.02) and found["guidance"]["high"] < 0
     assert found["diffusion"]["difference"] == pytest.approx(0, abs=1e-6)
+    assert found["soft tokens"]["blocks"] == {"0": pytest.approx(0.2, rel=0.02), "1": pytest.approx(0.2, rel=0.02)}
+    assert list(found["learning"]["blocks"]) == ["0"]
     assert found["learning"]["cells"] == 6 and board["cells"] == 12  # the second seed of one of the two is missing
     assert found["latents"] == {"step": "latents", "cells": 0}
     rivals = board["rivals"]

@@ -18,14 +18,6 @@ NO_OUTCOME = "no outcome: the log does not say whether the task was done"
 CUT_OFF = "no outcome: the log ends, or goes on with another episode, before it says how this one ended"
 GAME = re.compile(r"((?:pick|look)_[a-z_]+-\w+-\w+-\w+-\d+/trial_T\d+_\d+_\d+)")
 """An official game: task type, object, parent object, receptacle and scene, then the trial."""
-TASK_TYPES = (
-    "pick_and_place_simple",
-    "look_at_obj_in_light",
-    "pick_clean_then_place_in_recep",
-    "pick_heat_then_place_in_recep",
-    "pick_cool_then_place_in_recep",
-    "pick_two_obj_and_place",
-)
 
 
 class EpisodeLog:

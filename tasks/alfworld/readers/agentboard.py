@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.formats.agentboard import read_agentboard, sniff_agentboard
 from bench.formats.log import Import
-from tasks.alfworld.logged import TASK_TYPES
+from tasks.alfworld.households import TASK_TYPES
 
 
 def _is_task_name(name: str) -> bool:
