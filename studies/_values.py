@@ -6,8 +6,8 @@ lower case with hyphens:
 - `error/<estimator>/<log>` (mean over recorded tasks), `error/<estimator>/<log>/<task>`
 - `step/<step>` (mean over recorded boards), `step/<step>/lower` (on how many of them it lowers the error),
   `step/<step>/<log>/<task>`: a step of the decomposition; `step/<step>/blocks`: how many blocks of recorded logs it was
-  measured on, of them `/blocks/better` and `/blocks/worse` by at least .0005, the others `/blocks/alike`, and the largest
-  difference, `/blocks/worst`
+  measured on, of them `/blocks/better` and `/blocks/worse` by at least .0005, the others `/blocks/alike`, and the
+  largest difference, `/blocks/worst`
 - `ablation/<task>/<variant>`, `ablation/<task>/<variant>/minus-kernel`, `ablation/<task>/<variant>/minus-whole`
 - `agreement/<estimator>/<log>/<task>`: how often agents that read soft tokens do what they do on text, mean over cells
 - `new/<log>/<task>/<kind>/<said>`: rewards foretold for `known` or `new` actions as a multiple of those paid, by the

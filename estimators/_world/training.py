@@ -148,6 +148,7 @@ class Lesson:
     def freeze(self) -> None:
         """From now on latents stay as they are: every text of the log is read once more, and then no more."""
         for part in ENCODER:
+            # its last gradient stays and counts in the norm that is clipped, ever less; to clear it changes weights, too
             getattr(self.model, part).requires_grad_(False)
         everything = sorted(range(len(self.material.pairs)), key=lambda k: len(self.material.pairs[k][1]))
         parts = [everything[i : i + 256] for i in range(0, len(everything), 256)]
@@ -274,7 +275,7 @@ def _word_loss(model: WorldModel, ids: Tensor, batch: Batch, latents: Latents) -
     Takes the place of the paper's contrast with the policy's embeddings: `fit` never sees the policy.
     """
     held = torch.zeros(len(ids), model.size.vocabulary, device=ids.device)
-    held.scatter_(1, ids, 1.0)
+    held.scatter_(1, ids, 1.0)  # padding counts as a word of shorter texts; without it weights change: at `fits.VERSION`
     seen = torch.unique(batch.observations)
     logits = model.to_words(latents.observation[seen])
     return F.binary_cross_entropy_with_logits(logits, held[seen], reduction="none").sum(dim=1).mean() / 10
