@@ -148,7 +148,7 @@ class Lesson:
     def freeze(self) -> None:
         """From now on latents stay as they are: every text of the log is read once more, and then no more."""
         for part in ENCODER:
-            # its last gradient stays and counts in the norm that is clipped, ever less; to clear it changes weights, too
+            # its last gradient stays and counts in the norm that is clipped, ever less; clearing it changes weights
             getattr(self.model, part).requires_grad_(False)
         everything = sorted(range(len(self.material.pairs)), key=lambda k: len(self.material.pairs[k][1]))
         parts = [everything[i : i + 256] for i in range(0, len(everything), 256)]
