@@ -275,7 +275,7 @@ def _word_loss(model: WorldModel, ids: Tensor, batch: Batch, latents: Latents) -
     Takes the place of the paper's contrast with the policy's embeddings: `fit` never sees the policy.
     """
     held = torch.zeros(len(ids), model.size.vocabulary, device=ids.device)
-    held.scatter_(1, ids, 1.0)  # padding counts as a word of shorter texts; without it weights change: at `fits.VERSION`
+    held.scatter_(1, ids, 1.0)  # padding counts as a word of shorter texts; to leave it out changes weights
     seen = torch.unique(batch.observations)
     logits = model.to_words(latents.observation[seen])
     return F.binary_cross_entropy_with_logits(logits, held[seen], reduction="none").sum(dim=1).mean() / 10
