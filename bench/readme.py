@@ -96,7 +96,8 @@ def _figures(home: Path, folder: Path) -> dict[str, str]:
 def _sections(scores: Scores, figures: Mapping[str, str]) -> dict[str, str]:
     found = {"leaderboard": _leaderboard(scores), "facts": _facts(scores)}
     found |= {f"figure:{name}": f"![{name.replace('_', ' ')}]({address})" for name, address in figures.items()}
-    shown = ["overview", *(f"error_{task}" for task in scores.tasks), *(f"ranking_{task}" for task in scores.tasks)]
+    of_tasks = [f"{kind}_{task}" for kind in ("error", "ranking") for task in scores.tasks]
+    shown = ["overview", "overlap", *of_tasks]
     found["figures"] = "\n\n".join(found[f"figure:{name}"] for name in shown if name in figures)
     found |= {"matrix": _matrices(scores), "estimators": _estimators()}
     boards = {task: [s for s in scores.main if s.board.task == task] for task in scores.tasks}

@@ -98,6 +98,8 @@ def _parts(scores: Scores, averages: Sequence[Overall], figures: Sequence[str]) 
     yield "\n".join(f"- {note}" for note in scores.notes)
     yield from _overall_parts(scores, averages)
     yield image("overview", figures)
+    if "overlap" in figures:
+        yield image("overlap", figures)
     for task in scores.tasks:
         yield f"## {task}"
         yield image(f"error_{task}", figures)

@@ -17,9 +17,11 @@ import pytest
 from bench.board import boards
 from bench.errors import BenchError, UnknownNameError
 from bench.overall import overall
+from bench.plots.overlap import effective_share
 from bench.plots.overview import overview_figure
 from bench.plots.planes import cost_figure
 from bench.plots.style import COLORS, MARKERS, label, save
+from bench.plots.survival import binned
 from bench.readme import update_readme
 from bench.report import leaderboard_text, write_report
 from bench.scoring import Scores, score
@@ -241,6 +243,20 @@ def test_the_matrix_holds_every_estimator_and_marks_the_best_of_each_board(resul
         best = min(SPECS, key=lambda spec: standing.table[spec]["mae"].value or np.inf)
         bold = [line for line in lines[2:] if "**" in line.split("|")[k]]
         assert len(bold) == 1 and f"`{best}`" in bold[0]
+
+
+def test_every_cell_lies_in_one_bin_of_overlap_and_gaps_are_no_points(scores):
+    found = binned(scores.main, count=3)
+    assert found.names[0] != "none" or found.counts[0] > 0
+    assert sum(found.counts) == sum(s.board.n_expected for s in scores.main)
+    share = np.concatenate([effective_share(s).ravel() for s in scores.main])
+    error = np.concatenate(
+        [(np.abs(s.board.rows["fqe"].value - s.board.truth) / s.board.span).ravel() for s in scores.main]
+    )
+    least = np.sort(share[share > 0])[: found.counts[-3]]
+    in_least = (share > 0) & (share <= least[-1])
+    assert found.errors["fqe"][-3] == pytest.approx(error[in_least].mean())
+    assert np.isnan(found.errors["adwm_dr"]).any() and not np.isnan(found.errors["fqe"]).any()
 
 
 def test_a_few_cells_of_another_size_do_not_change_the_board(tmp_path):

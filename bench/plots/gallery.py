@@ -11,6 +11,7 @@ from bench.plots.overlap import overlap_figure
 from bench.plots.overview import overview_figure
 from bench.plots.planes import cost_figure, interval_figure
 from bench.plots.size import size_figure
+from bench.plots.survival import survival_figure
 from bench.plots.truth import truth_figure
 from bench.scoring import Scores
 
@@ -18,6 +19,9 @@ from bench.scoring import Scores
 def figures(scores: Scores) -> Iterator[tuple[str, Figure]]:
     """All figures that the scored cells allow, one at a time."""
     yield "overview", overview_figure(scores)
+    survival = survival_figure(scores)
+    if survival is not None:
+        yield "overlap", survival
     for task in scores.tasks:
         yield f"error_{task}", error_figure(scores, task)
         yield f"ranking_{task}", ranking_figure(scores, task)
