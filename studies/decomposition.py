@@ -69,6 +69,9 @@ class Step:
 STEPS = (
     Step("soft tokens", KERNEL, SOFT, "the agent reads soft tokens in place of text: policy-sampling error", True),
     Step("guidance", SOFT, "adwm", "the declared omega and eta in place of 1 and 0: guidance error", True),
+    Step(
+        "tuned scales", "adwm", "adwm[tuned=true]", "omega and eta chosen on other tasks in place of the declared", True
+    ),
     Step("soft tokens, brief", KERNEL, BRIEF_SOFT, "the first step, after the brief training", True),
     Step("guidance, brief", BRIEF_SOFT, BRIEF, "the second step, after the brief training", True),
     Step(
