@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from bench.tables import DASH, table
@@ -16,22 +17,78 @@ READ = (
 
 
 def as_tables(found: Mapping[str, Any], models: Sequence[str]) -> str:
-    """Heads per model, then one row per model and target, then what has not been run.
+    """Heads per model, means over the targets, then one row per model and target, then what has not been run.
 
     Args:
         found: task to what is known of it. Models whose heads are not known yet are left out.
         models: what should be there.
     """
+    found = {task: entry | {"models": _in_order(entry["models"], models)} for task, entry in found.items()}
     return "\n\n".join(
         [
             "Reward and termination heads at real held-out steps, after the real and after the generated observation:",
             _heads(found),
-            "Simulated episodes beside real ones:",
-            _targets(found),
+            "Simulated episodes beside real ones, means over the targets:",
+            _means(found),
             READ,
+            "<details><summary>The same, target by target</summary>",
+            _targets(found),
+            "</details>",
             *_not_run(found, models),
         ]
     )
+
+
+def _in_order(known: Mapping[str, Any], models: Sequence[str]) -> dict[str, Any]:
+    """As they should be there, others after them."""
+    return {name: known[name] for name in [*models, *known] if name in known}
+
+
+def _means(found: Mapping[str, Any]) -> str:
+    header = [
+        "task",
+        "model",
+        "targets",
+        "length minus real",
+        "|length minus real|",
+        "return minus real",
+        "|return minus real|",
+        "hallucinated (least to most)",
+        "repeats answered otherwise",
+        "real log",
+        "adapter agreement",
+        "adapter KL",
+    ]
+    rows = []
+    for task, entry in found.items():
+        for name, model in entry["models"].items():
+            told = [x for x in model.get("targets", {}).values() if "declined" not in x]
+            if not told:
+                continue
+            length, gained = ([x[f"simulated_{k}"] - x[f"real_{k}"] for x in told] for k in ("length", "return"))
+            gap = [x["hallucinated_success"] for x in told]
+            repeats = {k: sum(x["repeats"][k] for x in told) for k in ("asked", "differ")}
+            rows.append(
+                [
+                    task,
+                    f"`{name}`",
+                    str(len(told)),
+                    f"{fmean(length):+.1f}",
+                    f"{fmean(map(abs, length)):.1f}",
+                    f"{fmean(gained):+.2f}",
+                    f"{fmean(map(abs, gained)):.2f}",
+                    f"{fmean(gap):+.2f} ({min(gap):+.2f} to {max(gap):+.2f})",
+                    _share(repeats),
+                    _share(entry["log_repeats"]),
+                    *(_mean_known(told, k) for k in ("adapter_agreement", "adapter_kl")),
+                ]
+            )
+    return table(header, rows)
+
+
+def _mean_known(told: Sequence[Mapping[str, Any]], name: str) -> str:
+    values = [x["diagnostics"][name] for x in told if x["diagnostics"].get(name) is not None]
+    return f"{fmean(values):.2f}" if values else DASH
 
 
 def _not_run(found: Mapping[str, Any], models: Sequence[str]) -> list[str]:

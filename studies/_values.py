@@ -12,6 +12,9 @@ lower case with hyphens:
 - `agreement/<estimator>/<log>/<task>`: how often agents that read soft tokens do what they do on text, mean over cells
 - `new/<log>/<task>/<kind>/<said>`: rewards foretold for `known` or `new` actions as a multiple of those paid, by the
   `kernel` or `corrected`; with `/interval`, 95 % over episodes
+- `calibration/<task>/<estimator>/<what>`: simulated against real episodes; `length` and `hallucinated` success, means
+  over targets, the largest of the latter, `most`, and the share of `repeats` that are answered otherwise (in the log
+  itself: `calibration/<task>/log/repeats`)
 - `omega/<log>/<task>/<omega>/<loss>`: what held-out transitions lose by another omega than 1;
   `omega/<log>/<task>/<omega>/paid`: expected rewards as a share of those really paid
 """
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +54,7 @@ ESTIMATORS = {
     "magic": "magic",
     "doubly_robust": "doubly_robust",
 }
-KINDS = ("error", "step", "ablation", "agreement", "omega", "new")
+KINDS = ("error", "step", "ablation", "agreement", "calibration", "omega", "new")
 """What a name begins with."""
 _FIRST = re.compile(r"^\s*(?:[-*] )?<!-- value:[^ ]+ -->", re.M)
 _VALUE = re.compile(r"(<!-- value:([^ ]+) -->)(.*?)(<!-- /value -->)", re.S)
@@ -88,6 +91,7 @@ def page_values(results: Path, scores: Scores | None, records: Iterable[Record])
     found |= dict(_new_actions(kept_answer(results, "new_actions") or {}))
     found |= dict(_steps(kept_answer(results, "decomposition") or {}))
     found |= dict(_ablation(kept_answer(results, "ablation") or {}))
+    found |= dict(_calibration(kept_answer(results, "calibration") or {}))
     found |= dict(_agreements(records))
     return found | (dict(_scored(scores)) if scores is not None else {})
 
@@ -167,6 +171,26 @@ def _new_actions(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 if ratio := one[f"{said}_over_real"]:
                     yield f"{name}/{kind}/{said}", f"{ratio['value']:.1f}"
                     yield f"{name}/{kind}/{said}/interval", f"{ratio['low']:.1f} to {ratio['high']:.1f}"
+
+
+def _calibration(answer: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    names = {spec: name for name, spec in ESTIMATORS.items()}
+    for task, entry in answer.get("tasks", {}).items():
+        yield from _repeats(f"calibration/{task}/log", [entry["log_repeats"]])
+        for spec in set(names) & set(entry["models"]):
+            told = [x for x in entry["models"][spec]["targets"].values() if "declined" not in x]
+            if told:
+                name, gaps = f"calibration/{task}/{names[spec]}", [x["hallucinated_success"] for x in told]
+                yield f"{name}/length", f"{np.mean([x['simulated_length'] - x['real_length'] for x in told]):+.1f}"
+                yield f"{name}/hallucinated", _difference(float(np.mean(gaps)))
+                yield f"{name}/most", _difference(max(gaps))
+                yield from _repeats(name, [x["repeats"] for x in told])
+
+
+def _repeats(name: str, counts: Sequence[Mapping[str, int]]) -> Iterator[tuple[str, str]]:
+    asked, differ = (sum(x[key] for x in counts) for key in ("asked", "differ"))
+    if asked:
+        yield f"{name}/repeats", f"{100 * differ / asked:.0f} %"
 
 
 def _slug(name: str) -> str:
