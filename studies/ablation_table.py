@@ -192,7 +192,7 @@ def _table_row(row: Mapping[str, Any]) -> list[str]:
 
 def why_empty(row: Mapping[str, Any]) -> str:
     """What to say of a row without a number."""
-    return "failed" if "failed" in row["status"] else "declined" if "unsupported" in row["status"] else "not run"
+    return "failed" if "failed" in row["status"] else "declined" if "unsupported" in row["status"] else "no cells"
 
 
 def _difference(found: Mapping[str, Any] | None) -> str:
