@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from bench.plots.style import INK, RC, Margins, grid, legend_below, legend_height, new_figure, place, text_width, title
 from bench.tables import PARTIAL
 
-COLUMNS = 5
+COLUMNS = 4
 """Panels in a row."""
 CLEAR, OPEN = INK, "#9a9a9a"
 """Colors of differences that are told apart from 0 and of those that are not: families have others."""
