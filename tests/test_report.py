@@ -21,7 +21,7 @@ from bench.plots.overlap import effective_share
 from bench.plots.overview import overview_figure
 from bench.plots.planes import cost_figure
 from bench.plots.style import COLORS, MARKERS, label, save
-from bench.plots.survival import binned
+from bench.plots.survival import binned, survival_figure
 from bench.readme import update_readme
 from bench.report import leaderboard_text, write_report
 from bench.scoring import Scores, score
@@ -257,6 +257,19 @@ def test_every_cell_lies_in_one_bin_of_overlap_and_gaps_are_no_points(scores):
     in_least = (share > 0) & (share <= least[-1])
     assert found.errors["fqe"][-3] == pytest.approx(error[in_least].mean())
     assert np.isnan(found.errors["adwm_dr"]).any() and not np.isnan(found.errors["fqe"]).any()
+
+
+def test_an_estimator_without_error_is_drawn_on_the_lower_edge(tmp_path):
+    makers = {"fqe": MAKERS["fqe"], "importance_sampling": MAKERS["importance_sampling"]}
+    write_results(tmp_path, makers=makers, logs={"pooled": {100: (0, 1)}}, policies=10, replicates=5)
+    scores = score(tmp_path, n_draws=0)
+    for standing in scores.main:
+        standing.board.rows["fqe"].value[:] = standing.board.truth
+    assert (binned(scores.main).errors["fqe"] == 0).all()
+    [axes] = survival_figure(scores).axes
+    low, _ = axes.get_ylim()
+    drawn = np.concatenate([line.get_ydata() for line in axes.get_lines()])
+    assert 0 < low < drawn.min() == pytest.approx(1e-3)
 
 
 def test_a_few_cells_of_another_size_do_not_change_the_board(tmp_path):

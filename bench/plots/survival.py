@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from bench.plots.overlap import effective_share
+from bench.plots.overlap import SMALLEST, effective_share
 from bench.plots.panels import decades
 from bench.plots.style import (
     RC,
@@ -33,7 +33,7 @@ from bench.scoring import Scores, Standing
 BINS = 6
 """Of equal numbers of cells; those without any overlap stand beside them."""
 LARGEST = 3.0
-"""Mean errors above this multiple of the range are drawn here."""
+"""Mean errors above this multiple of the range are drawn here, and those below `SMALLEST` there."""
 LINE = 0.15
 """Inches between two names, at least."""
 PANEL = (6.2, 4.3)
@@ -105,9 +105,9 @@ def survival_figure(scores: Scores) -> Figure | None:
             family = scores.families[spec]
             strong = {"lw": 1.9, "ms": 5.5, "marker": marker(family), "zorder": 3}
             weak = {"lw": 0.7, "alpha": 0.45}
-            axes.plot(np.minimum(y, LARGEST), color=color(family), **(strong if spec in best else weak))
-        shown = np.concatenate([y[~np.isnan(y)] for y in drawn.values()])
-        decades(axes, "y", shown.min() / 1.3, min(shown.max(), LARGEST) * 1.15)
+            axes.plot(np.clip(y, SMALLEST, LARGEST), color=color(family), **(strong if spec in best else weak))
+        shown = np.concatenate([y[~np.isnan(y)] for y in drawn.values()]).clip(SMALLEST, LARGEST)
+        decades(axes, "y", shown.min() / 1.3, shown.max() * 1.15)
         ticks = [f"{name}\n{n:,} cells" for name, n in zip(found.names, found.counts, strict=True)]
         axes.set_xticks(range(len(ticks)), ticks)
         axes.set_xlim(-0.25, len(ticks) - 0.85)
@@ -144,7 +144,7 @@ def _write_names(axes: Axes, lines: Mapping[str, tuple[np.ndarray, str, bool]]) 
     """
     low, high = np.log(axes.get_ylim())
     ends = {name: int(np.flatnonzero(~np.isnan(y))[-1]) for name, (y, *_) in lines.items()}
-    wanted = {name: min(float(y[ends[name]]), LARGEST) for name, (y, *_) in lines.items()}
+    wanted = {name: float(np.clip(y[ends[name]], SMALLEST, LARGEST)) for name, (y, *_) in lines.items()}
     order = sorted(wanted, key=wanted.__getitem__)
     at = np.array([(np.log(wanted[name]) - low) / (high - low) * PANEL[1] for name in order])
     for _ in range(200):  # pushes neighbors apart, a little at a time, so that groups stay around their lines
